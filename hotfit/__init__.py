@@ -1,0 +1,33 @@
+"""hotfit: per-pixel linearity fits of dark frames.
+
+>>> fit = hotfit.fit_darks("darks/")
+>>> fit.rate, fit.rate_error, fit.mask, fit.dq
+
+Everything is imported on first use, so that `import hotfit` costs nothing.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "fit_darks": "hotfit.fit",
+    "fit_cube": "hotfit.fit",
+    "DarkFit": "hotfit.result",
+    "DQ": "hotfit.flags",
+    "HotfitError": "hotfit.errors",
+}
+
+__all__ = ["DQ", "DarkFit", "HotfitError", "__version__", "fit_cube", "fit_darks", "simulate"]
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return getattr(importlib.import_module(_ROOMS[name]), name)
+    if name == "simulate":
+        return importlib.import_module("hotfit.simulate")
+    raise AttributeError(f"module 'hotfit' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,7 @@
+"""python -m hotfit."""
+
+import sys
+
+from hotfit.cli import main
+
+sys.exit(main())

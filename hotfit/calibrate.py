@@ -1,0 +1,156 @@
+"""What the detector and each frame are like, measured on a sample of rows.
+
+Gain, read noise, converter step and saturation level (`Detector`), and for every frame the drift of its
+bias (offset) and of its dark current (scale). Everything is estimated from the darks themselves; what
+the user gives wins, and what a header says is used only where the darks agree with it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hotfit.darks import DarkSet
+from hotfit.errors import HotfitError
+from hotfit.noise import NoiseEstimate, estimate_noise
+from hotfit.saturation import converter_step, saturation_level
+from hotfit.terms import fit_lines, frame_terms
+
+SAMPLES = 12_000_000
+"""Samples (pixels times frames) to calibrate on: 400 000 pixels of 30 frames."""
+
+GAIN_AGREEMENT = 0.1
+"""A header gain this close to the darks' own, or within three of its errors, is believed."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The detector as the fit sees it."""
+
+    gain: float  # e-/adu, nan where unknown
+    gain_source: str  # user, header, darks or unknown
+    read_noise: float  # e- where the gain is known, else adu; without the quantisation part
+    read_noise_source: str  # user or darks
+    saturation: float  # adu, inf where no level is known
+    saturation_source: str  # user or darks
+    step: float  # adu between neighbouring values of the converter, 0 for floats
+
+
+class NoiseModel(NamedTuple):
+    """Variance of a sample in adu**2: read + charge / gain; charge starts at `floor` in the intercept."""
+
+    read: float
+    shot: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A detector, its noise model, and the N frames' offsets (adu) and dark scales (dimensionless)."""
+
+    detector: Detector
+    noise: NoiseModel
+    offset: np.ndarray
+    scale: np.ndarray
+    notes: tuple[str, ...]
+
+
+def calibrate(
+    darks: DarkSet,
+    *,
+    gain: float | None = None,
+    read_noise: float | None = None,
+    saturation: float | None = None,
+    bias_subtracted: bool = False,
+) -> Calibration:
+    """Measure detector and frame terms on a sample of rows.
+
+    Parameters
+    ----------
+    darks : DarkSet
+        N frames sorted by exposure.
+    gain, read_noise, saturation : float, optional
+        e-/adu, e-, adu; each wins over what the darks say.
+    bias_subtracted : bool
+        The line goes through the origin.
+
+    Raises
+    ------
+    HotfitError
+        If a given value is not positive, or read noise in electrons comes without any gain.
+    """
+    for name, value in (("gain", gain), ("read_noise", read_noise), ("saturation", saturation)):
+        if value is not None and not value > 0:
+            raise HotfitError(f"{name}={value}: give a number above zero")
+    values = sample_rows(darks)
+    step = converter_step(values) if darks.dtype == np.uint16 else 0.0
+    level = saturation or saturation_level(values, darks.group, darks.group_exposure, step)
+    values = values[:, np.isfinite(values).all(axis=0) & (values < level).all(axis=0)]
+    if values.shape[1] < 2:
+        raise HotfitError(
+            f"no pixel stays below saturation ({level:g} adu) in all frames: give the true level as "
+            "saturation, or leave out the longest exposures"
+        )
+    u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
+    weight = darks.n_combined.astype(float)
+    lines = fit_lines(values, u, weight, bias_subtracted)
+    noise = estimate_noise(lines, None, darks.group, u, weight)
+    terms = frame_terms(lines, u, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted)
+    noise = estimate_noise(lines, terms, darks.group, u, weight)
+    gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
+    read_variance = max(noise.read, step**2 / 12, 1e-12)
+    read_noise_source = "darks"
+    if read_noise is not None:
+        if not np.isfinite(gain):
+            raise HotfitError(f"read_noise={read_noise} e- needs a gain, and the darks show none: give gain")
+        read_variance = (read_noise / gain) ** 2 + step**2 / 12
+        read_noise_source = "user"
+    in_electrons = gain if np.isfinite(gain) else 1.0
+    detector = Detector(
+        gain=gain,
+        gain_source=gain_source,
+        read_noise=float(np.sqrt(max(read_variance - step**2 / 12, 0))) * in_electrons,
+        read_noise_source=read_noise_source,
+        saturation=float(level),
+        saturation_source="user" if saturation else "darks",
+        step=step,
+    )
+    shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
+    model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
+    return Calibration(detector, model, terms.offset, terms.scale, notes)
+
+
+def sample_rows(darks: DarkSet) -> np.ndarray:
+    """Samples (N, P) float32 of some rows: half spread evenly, half those with most bright pixels."""
+    rows, columns = darks.shape
+    wanted = int(np.clip(SAMPLES // (len(darks.frames) * columns), 1, rows))
+    if wanted == rows:
+        chosen = np.arange(rows)
+    else:
+        longest = darks.image(len(darks.frames) - 1)
+        bright = np.count_nonzero(longest > np.quantile(longest[:: max(1, rows // 64)], 0.999), axis=1)
+        chosen = np.argsort(-bright, kind="stable")[: wanted // 2]
+        evenly = np.linspace(0, rows - 1, wanted - chosen.size).astype(int)
+        chosen = np.unique(np.concatenate([chosen, evenly]))
+    values = np.empty((len(darks.frames), chosen.size * columns), np.float32)
+    for i, row in enumerate(chosen):
+        samples, start = darks.samples(row, row + 1)
+        values[:, i * columns : (i + 1) * columns] = samples[darks.order, start : start + columns]
+    return values
+
+
+def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
+    """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
+    measured = noise.shot > 0 and noise.shot_error < 0.1 * noise.shot
+    own = 1 / noise.shot if measured else np.nan
+    error = noise.shot_error / noise.shot * own if measured else np.nan
+    if given is not None:
+        return float(given), "user", ()
+    if np.isfinite(hint):
+        if not measured:
+            return float(hint), "header", ("the darks hold too few warm pixels to check the header's gain",)
+        if abs(hint - own) < max(GAIN_AGREEMENT * own, 3 * error):
+            return float(hint), "header", ()
+        note = f"header gain {hint:g} e-/adu is not used: the darks show {own:.3g} +- {error:.1g}"
+        return own, "darks", (note,)
+    return (own, "darks", ()) if measured else (np.nan, "unknown", ())

@@ -1,0 +1,249 @@
+"""From darks to a DarkFit: bands of rows go through the kernel in threads, and their maps are flagged."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import numpy as np
+from scipy import stats
+
+from hotfit import kernels
+from hotfit.calibrate import Calibration, calibrate
+from hotfit.darks import DarkSet, cube_darks, open_darks
+from hotfit.errors import HotfitError
+from hotfit.flags import Rules
+from hotfit.result import DarkFit, assemble
+
+OUTLIER = 5.0
+"""Sigmas above the line, leverage allowed for, beyond which one sample may be dropped."""
+
+CURED = 1e-3
+"""A fit is good when its chi-square has at least this probability."""
+
+Progress = Callable[[int, int], None]
+
+
+def fit_darks(
+    frames,
+    *,
+    gain: float | None = None,
+    read_noise: float | None = None,
+    saturation: float | None = None,
+    bias_subtracted: bool = False,
+    hot: float | None = None,
+    fdr: float = Rules.fdr,
+    tolerance: float = Rules.tolerance,
+    min_sigma: float = Rules.min_sigma,
+    bad: tuple[str, ...] = Rules.bad,
+    exposure_key: str | None = None,
+    exposure_unit: str = "s",
+    temperature_tolerance: float = 1.0,
+    ext: int | str | None = None,
+    workers: int | None = None,
+    memory: float = 256.0,
+    progress: Progress | None = None,
+) -> DarkFit:
+    """Fit counts against exposure time for every pixel of a set of darks.
+
+    Parameters
+    ----------
+    frames : DarkSet, or anything that `hotfit.darks.open_darks` takes
+        Paths, directories, glob patterns, HDUs, CCDData or an ImageFileCollection.
+    gain : float, optional
+        Gain in e-/adu. Without it the header's value is used if the darks agree with it, else theirs.
+    read_noise : float, optional
+        Read noise in e-; measured from the darks by default.
+    saturation : float, optional
+        Level in adu at and above which a sample is not used; found in the darks by default.
+    bias_subtracted : bool
+        Fit a line through the origin.
+    hot, fdr, tolerance, min_sigma, bad
+        What is flagged and masked: see `hotfit.flags.Rules`.
+    exposure_key, exposure_unit, temperature_tolerance, ext
+        How headers are read: see `hotfit.darks.open_darks`.
+    workers : int, optional
+        Threads; one for each core by default.
+    memory : float
+        MB (10**6 bytes) of frames held at once, in all threads together.
+    progress : callable, optional
+        Called as ``progress(rows_done, rows)`` from the calling thread.
+
+    Returns
+    -------
+    DarkFit
+
+    Raises
+    ------
+    HotfitError
+        If the frames cannot be used: the message names the frame and the remedy.
+    """
+    rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
+    darks = frames
+    if not isinstance(frames, DarkSet):
+        darks = open_darks(
+            frames,
+            exposure_key=exposure_key,
+            exposure_unit=exposure_unit,
+            temperature_tolerance=temperature_tolerance,
+            ext=ext,
+        )
+    given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
+    return fit_set(darks, given, bias_subtracted, rules, workers, memory, progress)
+
+
+def fit_cube(
+    cube,
+    exposure,
+    *,
+    gain: float | None = None,
+    read_noise: float | None = None,
+    saturation: float | None = None,
+    n_combined=None,
+    bias_subtracted: bool = False,
+    hot: float | None = None,
+    fdr: float = Rules.fdr,
+    tolerance: float = Rules.tolerance,
+    min_sigma: float = Rules.min_sigma,
+    bad: tuple[str, ...] = Rules.bad,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> DarkFit:
+    """Fit counts against exposure time for every pixel of a cube in memory.
+
+    Parameters
+    ----------
+    cube : (N, rows, columns) array
+        Darks in adu, in any order. uint16 and float32 are used as they are, other types as float32.
+        NaN and masked samples are missing samples.
+    exposure : (N,) array
+        Exposure times in seconds.
+    n_combined : (N,) array, optional
+        Frames averaged in each dark; 1 by default.
+    gain, read_noise, saturation, bias_subtracted, hot, fdr, tolerance, min_sigma, bad, workers, progress
+        As in `fit_darks`: gain in e-/adu, read noise in e-, saturation in adu.
+
+    Returns
+    -------
+    DarkFit
+
+    Raises
+    ------
+    HotfitError
+        If shapes disagree, an exposure is negative or not finite, or there are not two exposure times.
+    """
+    rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
+    darks = cube_darks(cube, exposure, n_combined=n_combined)
+    given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
+    return fit_set(darks, given, bias_subtracted, rules, workers, np.inf, progress)
+
+
+def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> DarkFit:
+    """Calibrate a set of darks, fit its bands in threads and assemble the result."""
+    times = darks.group_exposure
+    if times[-1] == 0 or (times.size < 2 and not bias_subtracted):
+        raise HotfitError(
+            f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
+            "darks of another exposure, or bias frames"
+        )
+    workers = workers or os.cpu_count() or 1
+    calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
+    design = make_design(darks, calibration, bias_subtracted)
+    noise = kernels.Noise(*map(np.float32, calibration.noise))
+    limits = make_limits(darks, calibration, bias_subtracted)
+    unit = calibration.detector.gain if np.isfinite(calibration.detector.gain) else 1.0
+    unit = np.float32(unit / darks.group_exposure[-1])
+    rows, columns = darks.shape
+    maps = empty_maps(rows * columns)
+    counts = np.zeros((2, len(darks.frames)), np.int64)
+
+    def fit_band(first, last):
+        samples, start = darks.samples(first, last)
+        part = kernels.Maps(*(array[first * columns : last * columns] for array in maps))
+        own = np.zeros_like(counts)
+        kernels.fit_pixels(samples, start, design, noise, limits, unit, part, own)
+        return last - first, own
+
+    bands = cut_bands(darks, workers, memory)
+    done = 0
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(fit_band, *band) for band in bands]
+        try:
+            for future in as_completed(futures):
+                size, own = future.result()
+                counts += own
+                done += size
+                if progress is not None:
+                    progress(done, rows)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    maps = kernels.Maps(*(array.reshape(darks.shape) for array in maps))
+    return assemble(darks, calibration, maps, counts, rules=rules, bias_subtracted=bias_subtracted)
+
+
+def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
+    """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several."""
+    rows, columns = darks.shape
+    row_bytes = len(darks.frames) * columns * np.dtype(darks.dtype).itemsize
+    fitting = memory * 1e6 / workers / row_bytes
+    if fitting < 1:
+        raise HotfitError(
+            f"memory={memory:g} MB: one row of {len(darks.frames)} frames takes {row_bytes / 1e6:.1f} MB in "
+            f"each of {workers} threads; give more memory or fewer workers"
+        )
+    height = int(max(1, min(fitting, -(-rows // (4 * workers)))))
+    return [(first, min(first + height, rows)) for first in range(0, rows, height)]
+
+
+def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> kernels.Design:
+    """The arrays that all pixels share, in the kernel's units: time over the longest exposure."""
+    free = 0.0 if bias_subtracted else 1.0
+    weight = darks.n_combined.astype(float)
+    u = darks.group_exposure / darks.group_exposure[-1]
+    x = calibration.scale * u[darks.group]
+    centre = free * np.average(x, weights=weight)
+    x = x - centre
+    share = weight / weight.sum() * free + x**2 * weight / (weight * x**2).sum()
+    sums = [np.bincount(darks.group, weight * x**power) for power in range(3)]
+    return kernels.Design(
+        order=darks.order,
+        start=np.searchsorted(darks.group, np.arange(u.size + 1)).astype(np.intp),
+        u=u.astype(np.float32),
+        x=x.astype(np.float32),
+        offset=calibration.offset.astype(np.float32),
+        weight=weight.astype(np.float32),
+        n=sums[0].astype(np.float32),
+        sum_x=sums[1].astype(np.float32),
+        sum_xx=sums[2].astype(np.float32),
+        gate=(weight / np.maximum(1 - share, 1e-6)).astype(np.float32),
+        centre=np.float32(centre),
+        free=np.float32(free),
+    )
+
+
+def make_limits(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> kernels.Limits:
+    """Thresholds of the kernel from the detector's noise, converter step and saturation level."""
+    degrees = np.arange(len(darks.frames) + 1)
+    cured = np.zeros(degrees.size, np.float32)
+    cured[1:] = stats.chi2.isf(CURED, degrees[1:])
+    detector = calibration.detector
+    return kernels.Limits(
+        saturation=np.float32(detector.saturation),
+        stuck=np.int64(stuck_length(detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))),
+        candidate=np.float32(0.8 * OUTLIER),
+        outlier=np.float32(OUTLIER),
+        cured=cured,
+    )
+
+
+def stuck_length(step: float, noise: float, pixels: int) -> int:
+    """Equal samples in a row that noise does not produce once in 1000 frames: `noise`, `step` in adu."""
+    likeliest = stats.norm.cdf(step / 2, scale=noise) - stats.norm.cdf(-step / 2, scale=noise)
+    if likeliest <= 0:
+        return 2
+    return 2 + int(np.log(pixels * 1e3) / -np.log(min(likeliest, 1 - 1e-9)))
+
+
+def empty_maps(pixels: int) -> kernels.Maps:
+    """Uninitialised maps of that many pixels."""
+    other = {"n_used": np.uint16, "n_groups": np.uint8, "dq": np.uint32}
+    return kernels.Maps(*(np.empty(pixels, other.get(name, np.float32)) for name in kernels.Maps._fields))

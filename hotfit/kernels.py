@@ -1,0 +1,421 @@
+"""The compiled fit: every njit function of hotfit and the one jit policy. Arrays in, arrays out.
+
+A pixel without saturation, gaps or outliers is *plain*: its sums over the exposure groups are all the
+fit needs. Plain pixels are fitted a tile at a time in float32, frames in the outer loop and neighbouring
+pixels in the inner one, so that the accumulators stay in cache and the loops vectorise. The few other
+pixels are fitted one by one in float64 (`fit_pixel`), where samples can be left out.
+
+Times are in units of the longest exposure and measured from a common centre: u = t / t_max,
+x = scale * u - centre. A slope is therefore the dark signal in the longest exposure, in ADU.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+TILE = 1024
+"""Pixels in a tile: its accumulators fit the level-2 cache for a dozen exposure groups."""
+
+REWEIGHTINGS = 2
+"""Times the weights are recomputed from the fitted slope; a third changes rates by less than 1e-3 errors."""
+
+SATURATED = 1 << 1
+JUMP_DET = 1 << 2
+UNRELIABLE_SLOPE = 1 << 24
+
+
+def jit(function):
+    """Compile serially, without the GIL, with numpy's division, and cached where a cache can be kept."""
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # a read-only install without a home has no place for the cache
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+class Design(NamedTuple):
+    """What all pixels share: N frames sorted by exposure, in K groups."""
+
+    order: np.ndarray  # (N,) intp, where each frame stands in the samples
+    start: np.ndarray  # (K + 1,) intp, first frame of each group, then N
+    u: np.ndarray  # (K,) float32, exposure of the group / longest exposure
+    x: np.ndarray  # (N,) float32, scale * u - centre
+    offset: np.ndarray  # (N,) float32, adu
+    weight: np.ndarray  # (N,) float32, frames combined in each frame
+    n: np.ndarray  # (K,) float32, sum of weight
+    sum_x: np.ndarray  # (K,) float32, sum of weight * x
+    sum_xx: np.ndarray  # (K,) float32, sum of weight * x**2
+    gate: np.ndarray  # (N,) float32, weight / (1 - leverage): squared residuals to squared outlyingness
+    centre: np.float32
+    free: np.float32  # 1: the intercept is fitted, 0: the line goes through the origin
+
+
+class Noise(NamedTuple):
+    """The noise model of one frame: variance = read + shot * (dark signal + readout-time charge)."""
+
+    read: np.float32  # adu**2
+    shot: np.float32  # adu per adu of charge, 1 / gain
+    floor: np.float32  # adu; what an intercept has above it is charge gathered during readout
+
+
+class Limits(NamedTuple):
+    """Where a pixel stops being plain, and what may be dropped."""
+
+    saturation: np.float32  # adu; a sample at or above it is saturated
+    stuck: np.int64  # so many equal samples are no coincidence
+    candidate: np.float32  # sigma; above it the pixel is looked at sample by sample
+    outlier: np.float32  # sigma; above it a sample may be dropped
+    cured: np.ndarray  # (N + 1,) float32, chi-square by degrees of freedom below which a fit is good
+
+
+class Maps(NamedTuple):
+    """The results of a run of pixels; every array has shape (pixels,)."""
+
+    rate: np.ndarray  # float32
+    rate_error: np.ndarray  # float32
+    intercept: np.ndarray  # float32, adu
+    slope_residual: np.ndarray  # float32
+    lack_of_fit: np.ndarray  # float32, reduced
+    scatter: np.ndarray  # float32, reduced
+    misfit: np.ndarray  # float32, largest |group mean - line|, single-frame sigmas
+    misfit_fraction: np.ndarray  # float32, the same over the largest usable dark signal
+    n_used: np.ndarray  # uint16, samples
+    n_groups: np.ndarray  # uint8, exposure times
+    dq: np.ndarray  # uint32
+
+
+@jit
+def fit_pixels(samples, first, design, noise, limits, unit, maps, counts):
+    """Fit the pixels first .. first + len(maps.rate) of `samples` (N, pixels), uint16 or float32.
+
+    `unit` turns a slope into a rate; `counts` (2, N) int64 gathers saturated and dropped samples by frame.
+    """
+    groups = design.u.size
+    sum_y = np.empty((groups, TILE), np.float32)
+    sum_xy = np.empty((groups, TILE), np.float32)
+    inverse = np.empty((groups, TILE), np.float32)
+    work = np.empty((17, TILE), np.float32)
+    for begin in range(0, maps.rate.size, TILE):
+        size = min(TILE, maps.rate.size - begin)
+        fit_tile(samples, first + begin, size, design, noise, unit, sum_y, sum_xy, inverse, work, maps, begin)
+        lowest, highest, chi, peak = work[1], work[2], work[7], work[9]
+        for p in range(size):
+            plain = (
+                highest[p] < limits.saturation
+                and lowest[p] < highest[p]
+                and peak[p] < limits.candidate**2
+                and chi[p] < 1e4  # float32 cannot tell scatter from a larger lack of fit; false for nan
+            )
+            if not plain:
+                fit_pixel(samples, first + begin + p, design, noise, limits, unit, maps, begin + p, counts)
+
+
+@jit
+def fit_tile(samples, first, size, design, noise, unit, sum_y, sum_xy, inverse, work, maps, begin):
+    """Fit `size` pixels as if all were plain, and write their maps."""
+    groups = design.u.size
+    degrees = groups - 1 - design.free
+    pivot, lowest, highest, a, slope, variance, chi, lack, peak, misfit, miss = (
+        work[0], work[1], work[2], work[3], work[4], work[5], work[7], work[8], work[9], work[10], work[11]
+    )  # fmt: skip
+    sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_xy)
+    slope[:] = 0
+    a[:] = -np.inf
+    for _ in range(1 + REWEIGHTINGS):
+        weigh(pivot, a, slope, size, design, noise, inverse)
+        fit_groups(sum_y, sum_xy, inverse, 0, groups, size, design, work[12:17], a, slope, variance)
+    test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack, peak, misfit, miss, work[6])
+    for p in range(size):
+        q = begin + p
+        maps.rate[q] = slope[p] * unit
+        maps.rate_error[q] = np.sqrt(variance[p]) * unit
+        maps.intercept[q] = design.free * (pivot[p] + a[p] - slope[p] * design.centre)
+        maps.lack_of_fit[q] = lack[p] / degrees if degrees > 0 else np.nan
+        spare = samples.shape[0] - groups
+        maps.scatter[q] = max(chi[p] - lack[p], np.float32(0)) / spare if spare > 0 else np.nan
+        maps.misfit[q] = np.sqrt(misfit[p])
+        maps.misfit_fraction[q] = miss[p] / (abs(slope[p]) * design.u[-1])
+        maps.n_used[q] = samples.shape[0]
+        maps.n_groups[q] = groups
+        maps.dq[q] = 0
+    half = (groups + 1) // 2
+    short, long = work[10], work[11]
+    fit_groups(sum_y, sum_xy, inverse, 0, half, size, design, work[12:17], a, short, variance)
+    fit_groups(sum_y, sum_xy, inverse, groups - half, groups, size, design, work[12:17], a, long, variance)
+    for p in range(size):
+        maps.slope_residual[begin + p] = (long[p] - short[p]) / slope[p]
+
+
+@jit
+def sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_xy):
+    """Sums of y and x * y by exposure group, y counted from the pixel's first sample (exact in float32)."""
+    row = samples[design.order[0], first : first + size]
+    for p in range(size):
+        lowest[p] = row[p]
+        highest[p] = row[p]
+        pivot[p] = design.free * np.float32(row[p])
+    for k in range(design.u.size):
+        total, moment = sum_y[k], sum_xy[k]
+        total[:size] = 0
+        moment[:size] = 0
+        for i in range(design.start[k], design.start[k + 1]):
+            row = samples[design.order[i], first : first + size]
+            weight, offset = design.weight[i], design.offset[i]
+            weight_x = weight * design.x[i]
+            for p in range(size):
+                sample = np.float32(row[p])
+                y = sample - pivot[p] - offset
+                total[p] += weight * y
+                moment[p] += weight_x * y
+                lowest[p] = min(lowest[p], sample)
+                highest[p] = max(highest[p], sample)
+
+
+@jit
+def weigh(pivot, a, slope, size, design, noise, inverse):
+    """Inverse variance of one sample in every group, from the noise model at the fitted line."""
+    for k in range(design.u.size):
+        row, u = inverse[k], design.u[k]
+        for p in range(size):
+            charge = max(pivot[p] + a[p] - slope[p] * design.centre - noise.floor, np.float32(0))
+            signal = max(slope[p], np.float32(0)) * u
+            row[p] = np.float32(1) / (noise.read + noise.shot * (signal + charge))
+
+
+@jit
+def fit_groups(sum_y, sum_xy, inverse, begin, end, size, design, sums, a, slope, variance):
+    """Weighted line through the groups begin .. end of every pixel of a tile."""
+    w, wx, wxx, wy, wxy = sums[0], sums[1], sums[2], sums[3], sums[4]
+    sums[:] = 0
+    for k in range(begin, end):
+        n, x, xx = design.n[k], design.sum_x[k], design.sum_xx[k]
+        total, moment, row = sum_y[k], sum_xy[k], inverse[k]
+        for p in range(size):
+            w[p] += n * row[p]
+            wx[p] += x * row[p]
+            wxx[p] += xx * row[p]
+            wy[p] += total[p] * row[p]
+            wxy[p] += moment[p] * row[p]
+    solvable = end - begin > design.free
+    for p in range(size):
+        a[p], slope[p], variance[p] = solve(w[p], wx[p], wxx[p], wy[p], wxy[p], design.free, solvable)
+
+
+@jit
+def solve(w, wx, wxx, wy, wxy, free, solvable):
+    """Intercept (at x = 0), slope and its variance from weighted sums; nan where they fix no line."""
+    spread = wxx - free * wx * wx / w
+    if not (solvable and spread > 0):
+        return np.nan, np.nan, np.nan
+    slope = (wxy - free * wx * wy / w) / spread
+    return free * (wy - slope * wx) / w, slope, 1 / spread
+
+
+@jit
+def test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack, peak, misfit, miss, group):
+    """Chi-square in all and of the group means, largest outlyingness, largest misfit of a group mean."""
+    for row in (chi, lack, peak, misfit, miss):
+        row[:] = 0
+    for k in range(design.u.size):
+        group[:] = 0
+        weight_k = inverse[k]
+        for i in range(design.start[k], design.start[k + 1]):
+            row = samples[design.order[i], first : first + size]
+            weight, offset, x, gate = design.weight[i], design.offset[i], design.x[i], design.gate[i]
+            for p in range(size):
+                residual = np.float32(row[p]) - pivot[p] - offset - a[p] - slope[p] * x
+                square = residual * residual * weight_k[p]
+                chi[p] += weight * square
+                group[p] += weight * residual
+                peak[p] = max(peak[p], square * gate if residual > 0 else np.float32(0))
+        n = design.n[k]
+        for p in range(size):
+            mean = group[p] / n
+            square = mean * mean * weight_k[p]
+            lack[p] += n * square
+            misfit[p] = max(misfit[p], square)
+            miss[p] = max(miss[p], abs(mean))
+
+
+@jit
+def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
+    """Fit one pixel sample by sample: mask saturation and gaps, drop one cosmic ray if that cures the fit."""
+    frames = samples.shape[0]
+    y = np.empty(frames)
+    usable = np.empty(frames, np.bool_)
+    constant = True
+    for i in range(frames):
+        y[i] = np.float64(samples[design.order[i], pixel])
+        constant &= y[i] == y[0]
+        usable[i] = np.isfinite(y[i])
+    dq = mask_saturated(y, design, limits.saturation, usable, counts[0])
+    y -= design.offset
+    inverse = np.empty(design.u.size)
+    line = fit_usable(y, usable, design, noise, inverse)
+    dropped = drop_hit(y, usable, design, noise, limits, inverse, line)
+    if dropped >= 0:
+        dq |= JUMP_DET
+        counts[1, dropped] += 1
+        line = fit_usable(y, usable, design, noise, inverse)
+    if constant and frames >= limits.stuck:
+        dq |= UNRELIABLE_SLOPE
+    write_pixel(y, usable, design, inverse, line, unit, maps, q)
+    maps.dq[q] = dq
+
+
+@jit
+def mask_saturated(y, design, saturation, usable, counts):
+    """Mask the shortest saturated exposure and every longer one; returns SATURATED or 0.
+
+    The whole group goes: what is left of a truncated group is biased low. A saturated sample whose
+    equal or longer exposures stay below half the level is a cosmic ray, and is masked alone.
+    """
+    dq = 0
+    for k in range(design.u.size):
+        full, calm = False, False
+        for i in range(design.start[k], design.start[k + 1]):
+            full |= y[i] >= saturation
+        for i in range(design.start[k], y.size):
+            calm |= y[i] < saturation / 2
+        if full:
+            dq = SATURATED
+            last = design.start[k + 1] if calm else y.size
+            for i in range(design.start[k], last):
+                hit = y[i] >= saturation
+                counts[i] += hit
+                usable[i] &= calm and not hit
+            if not calm:
+                break
+    return dq
+
+
+@jit
+def fit_usable(y, usable, design, noise, inverse):
+    """Weighted line through the usable samples; returns (intercept at x = 0, slope, variance of slope)."""
+    line = (-np.inf, 0.0, np.inf)
+    for _ in range(1 + REWEIGHTINGS):
+        a, slope, _ = line
+        charge = max(a - slope * design.centre - noise.floor, 0.0)
+        for k in range(design.u.size):
+            inverse[k] = 1 / (noise.read + noise.shot * (max(slope, 0.0) * design.u[k] + charge))
+        line = fit_range(y, usable, design, inverse, 0, design.u.size)
+    return line
+
+
+@jit
+def fit_range(y, usable, design, inverse, begin, end):
+    """Weighted line through the usable samples of the groups begin .. end."""
+    w, wx, wxx, wy, wxy = 0.0, 0.0, 0.0, 0.0, 0.0
+    groups = 0
+    pivot = design.free * y[0] if np.isfinite(y[0]) else 0.0
+    for k in range(begin, end):
+        seen = False
+        for i in range(design.start[k], design.start[k + 1]):
+            if usable[i]:
+                weight, x = design.weight[i] * inverse[k], np.float64(design.x[i])
+                w += weight
+                wx += weight * x
+                wxx += weight * x * x
+                wy += weight * (y[i] - pivot)
+                wxy += weight * x * (y[i] - pivot)
+                seen = True
+        groups += seen
+    a, slope, variance = solve(w, wx, wxx, wy, wxy, np.float64(design.free), groups > design.free)
+    return a + pivot, slope, variance
+
+
+@jit
+def drop_hit(y, usable, design, noise, limits, inverse, line):
+    """Mask the most outlying high sample if the fit is good without it; returns its frame or -1."""
+    worst, frame = limits.outlier**2, -1
+    a, slope, variance = line
+    w, wx = 0.0, 0.0
+    for k in range(design.u.size):
+        for i in range(design.start[k], design.start[k + 1]):
+            if usable[i]:
+                w += design.weight[i] * inverse[k]
+                wx += design.weight[i] * inverse[k] * design.x[i]
+    for k in range(design.u.size):
+        for i in range(design.start[k], design.start[k + 1]):
+            residual = y[i] - a - slope * design.x[i]
+            if usable[i] and residual > 0:
+                weight = design.weight[i] * inverse[k]
+                far = design.x[i] - design.free * wx / w
+                leverage = weight * (design.free / w + far * far * variance)
+                square = weight * residual * residual / max(1 - leverage, 1e-6)
+                if square > worst:
+                    worst, frame = square, i
+    if frame < 0:
+        return frame
+    before = count_groups(usable, design)
+    usable[frame] = False
+    after = count_groups(usable, design)
+    line = fit_usable(y, usable, design, noise, inverse)
+    chi = chi_square(y, usable, design, inverse, line)[0]
+    degrees = int(usable.sum() - 1 - design.free)
+    tested = degrees > 0 and (after == before or after - 1 - design.free > 0)
+    if tested and chi < limits.cured[degrees]:
+        return frame
+    usable[frame] = True
+    fit_usable(y, usable, design, noise, inverse)
+    return -1
+
+
+@jit
+def count_groups(usable, design):
+    """Exposure times with a usable sample."""
+    groups = 0
+    for k in range(design.u.size):
+        groups += usable[design.start[k] : design.start[k + 1]].any()
+    return groups
+
+
+@jit
+def chi_square(y, usable, design, inverse, line):
+    """Chi-square in all and of the group means, largest squared misfit in sigmas, largest misfit in adu."""
+    a, slope, _ = line
+    chi, lack, misfit, miss = 0.0, 0.0, 0.0, 0.0
+    for k in range(design.u.size):
+        n, group = 0.0, 0.0
+        for i in range(design.start[k], design.start[k + 1]):
+            if usable[i]:
+                residual = y[i] - a - slope * design.x[i]
+                chi += design.weight[i] * residual * residual * inverse[k]
+                group += design.weight[i] * residual
+                n += design.weight[i]
+        if n > 0:
+            lack += group * group / n * inverse[k]
+            misfit = max(misfit, group * group / (n * n) * inverse[k])
+            miss = max(miss, abs(group) / n)
+    return chi, lack, misfit, miss
+
+
+@jit
+def write_pixel(y, usable, design, inverse, line, unit, maps, q):
+    """Write the maps of one pixel from its line."""
+    a, slope, variance = line
+    chi, lack, misfit, miss = chi_square(y, usable, design, inverse, line)
+    used, groups = usable.sum(), count_groups(usable, design)
+    degrees, spare = groups - 1 - design.free, used - groups
+    maps.rate[q] = slope * unit
+    maps.rate_error[q] = np.sqrt(variance) * unit
+    maps.intercept[q] = design.free * (a - slope * design.centre)
+    maps.lack_of_fit[q] = lack / degrees if degrees > 0 else np.nan
+    maps.scatter[q] = (chi - lack) / spare if spare > 0 else np.nan
+    maps.misfit[q] = np.sqrt(misfit)
+    maps.n_used[q] = used
+    maps.n_groups[q] = groups
+    half, seen, longest = (groups + 1) // 2, 0, 0.0
+    end_short, begin_long = 0, design.u.size
+    for k in range(design.u.size):
+        if usable[design.start[k] : design.start[k + 1]].any():
+            if seen == groups - half:
+                begin_long = k
+            seen += 1
+            longest = design.u[k]
+            if seen == half:
+                end_short = k + 1
+    short = fit_range(y, usable, design, inverse, 0, end_short)
+    long = fit_range(y, usable, design, inverse, begin_long, design.u.size)
+    maps.misfit_fraction[q] = miss / (abs(slope) * longest)
+    maps.slope_residual[q] = (long[1] - short[1]) / slope

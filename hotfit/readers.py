@@ -1,0 +1,139 @@
+"""Rows of one stored image as native counts: the only place that touches pixel bytes."""
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+UINT16 = np.dtype(np.uint16)
+FLOAT32 = np.dtype(np.float32)
+
+STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+SIGN_BIT = 0x8000
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How stored numbers become counts: ``zero + scale * stored``, missing where stored is `blank`."""
+
+    stored: np.dtype
+    scale: float = 1.0
+    zero: float = 0.0
+    blank: int | None = None
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the stored numbers are the counts."""
+        return self.scale == 1 and self.zero == 0 and self.blank is None
+
+    @property
+    def sign_flipped(self) -> bool:
+        """Whether these are unsigned 16-bit counts stored the FITS way, as signed minus 32768."""
+        plain = self.scale == 1 and self.zero == SIGN_BIT and self.blank is None
+        return plain and self.stored.kind == "i" and self.stored.itemsize == 2
+
+    @property
+    def native(self) -> np.dtype:
+        """The type of the decoded counts: uint16 where it holds them exactly, else float32."""
+        unsigned = self.trivial and self.stored.kind == "u" and self.stored.itemsize <= 2
+        return UINT16 if unsigned or self.sign_flipped else FLOAT32
+
+    def decode(self, raw: np.ndarray, out: np.ndarray) -> None:
+        """Write the counts of `raw` (stored numbers, any byte order) into `out` (uint16 or float32)."""
+        if self.sign_flipped:
+            unsigned = raw.view(raw.dtype.str.replace("i", "u"))
+            np.bitwise_xor(unsigned, SIGN_BIT, out=out, casting="unsafe", dtype=UINT16)
+            return
+        # Counts beyond float32 become infinite, which is what they are; no warning is owed.
+        with np.errstate(over="ignore"):
+            out[...] = raw if self.trivial else self._scaled(raw)
+
+    def _scaled(self, raw: np.ndarray) -> np.ndarray:
+        counts = raw.astype(np.float64)
+        counts *= self.scale
+        counts += self.zero
+        if self.blank is not None:
+            counts[raw == self.blank] = math.nan
+        return counts
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows of an uncompressed image in a file, opened anew by each call: thread safe, no handle kept."""
+
+    path: Path
+    offset: int
+    columns: int
+    coding: Coding
+
+    def read(self, first: int, last: int, out: np.ndarray) -> None:
+        """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
+        stored = self.coding.stored
+        raw = np.empty((last - first, self.columns), stored)
+        with self.path.open("rb") as file:
+            file.seek(self.offset + first * self.columns * stored.itemsize)
+            if file.readinto(raw) != raw.nbytes:
+                raise OSError("it is shorter than it was when opened")
+        self.coding.decode(raw, out)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayRows:
+    """Rows of an image in memory; `mask` (bool, same shape, True = missing) or None."""
+
+    data: np.ndarray
+    coding: Coding
+    mask: np.ndarray | None = None
+
+    def read(self, first: int, last: int, out: np.ndarray) -> None:
+        """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
+        self.coding.decode(self.data[first:last], out)
+        if self.mask is not None:
+            out[self.mask[first:last]] = math.nan
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """A compressed image: it has no rows to read until it is unpacked into a file."""
+
+    path: Path
+    hdu: int
+    shape: tuple[int, int]
+    coding: Coding
+
+    def unpack(self, target: Path) -> FileRows:
+        """Write the counts to `target` as native uint16 or float32 and return the reader of that file."""
+        with fits.open(self.path, memmap=False, do_not_scale_image_data=True) as hdus:
+            raw = hdus[self.hdu].data.reshape(self.shape)
+        counts = np.empty(self.shape, self.coding.native)
+        self.coding.decode(raw, counts)
+        counts.tofile(target)
+        return FileRows(target, 0, self.shape[1], Coding(counts.dtype))
+
+
+class Scratch:
+    """A temporary folder, made when first asked for and removed with its owner."""
+
+    def __init__(self) -> None:
+        self._remove: Callable[[], object] = lambda: None
+        self._folder: Path | None = None
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file `name` in the folder."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="hotfit-"))
+            self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / name
+
+    def close(self) -> None:
+        """Remove the folder; harmless when repeated."""
+        self._remove()
+
+
+Reader = FileRows | ArrayRows | PackedImage
