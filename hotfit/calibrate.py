@@ -19,6 +19,9 @@ from hotfit.terms import fit_lines, frame_terms
 SAMPLES = 12_000_000
 """Samples (pixels times frames) to calibrate on: 400 000 pixels of 30 frames."""
 
+FEWEST_WHOLE = 0.1
+"""Part of the sampled pixels that must be unsaturated and without gaps in all frames."""
+
 GAIN_AGREEMENT = 0.1
 """A header gain this close to the darks' own, or within three of its errors, is believed."""
 
@@ -85,12 +88,13 @@ def calibrate(
     values = sample_rows(darks)
     step = converter_step(values) if darks.dtype == np.uint16 else 0.0
     level = saturation or saturation_level(values, darks.group, darks.group_exposure, step)
-    values = values[:, np.isfinite(values).all(axis=0) & (values < level).all(axis=0)]
-    if values.shape[1] < 2:
+    whole = np.isfinite(values).all(axis=0) & (values < level).all(axis=0)
+    if np.count_nonzero(whole) < max(2, FEWEST_WHOLE * whole.size):
         raise HotfitError(
-            f"no pixel stays below saturation ({level:g} adu) in all frames: give the true level as "
-            "saturation, or leave out the longest exposures"
+            f"saturation={level:g} adu: fewer than {FEWEST_WHOLE:.0%} of the pixels stay below it, without "
+            "gaps, in all frames; give the true level, or leave out the frames with most of them"
         )
+    values = values[:, whole]
     u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
     weight = darks.n_combined.astype(float)
     lines = fit_lines(values, u, weight, bias_subtracted)
@@ -98,6 +102,8 @@ def calibrate(
     terms = frame_terms(lines, u, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted)
     noise = estimate_noise(lines, terms, darks.group, u, weight)
     gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
+    if read_noise is None and not np.isfinite(noise.read_error):
+        notes += ("two frames leave nothing over: their noise is taken from the spread of the pixels",)
     read_variance = max(noise.read, step**2 / 12, 1e-12)
     read_noise_source = "darks"
     if read_noise is not None:
@@ -133,9 +139,12 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
         evenly = np.linspace(0, rows - 1, wanted - chosen.size).astype(int)
         chosen = np.unique(np.concatenate([chosen, evenly]))
     values = np.empty((len(darks.frames), chosen.size * columns), np.float32)
-    for i, row in enumerate(chosen):
-        samples, start = darks.samples(row, row + 1)
-        values[:, i * columns : (i + 1) * columns] = samples[darks.order, start : start + columns]
+    filled = 0
+    for run in np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1):
+        samples, start = darks.samples(run[0], run[-1] + 1)
+        size = run.size * columns
+        values[:, filled : filled + size] = samples[darks.order, start : start + size]
+        filled += size
     return values
 
 

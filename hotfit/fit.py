@@ -200,23 +200,24 @@ def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool)
     weight = darks.n_combined.astype(float)
     u = darks.group_exposure / darks.group_exposure[-1]
     x = calibration.scale * u[darks.group]
-    centre = free * np.average(x, weights=weight)
+    far = x - free * np.average(x, weights=weight)
+    leverage = weight * (free / weight.sum() + far**2 / (weight * far**2).sum())
+    centre = free * u[0]  # where the weight of a hot pixel is: float32 sums lose nothing
     x = x - centre
-    share = weight / weight.sum() * free + x**2 * weight / (weight * x**2).sum()
     sums = [np.bincount(darks.group, weight * x**power) for power in range(3)]
     return kernels.Design(
         order=darks.order,
         start=np.searchsorted(darks.group, np.arange(u.size + 1)).astype(np.intp),
-        u=u.astype(np.float32),
-        x=x.astype(np.float32),
-        offset=calibration.offset.astype(np.float32),
-        weight=weight.astype(np.float32),
-        n=sums[0].astype(np.float32),
-        sum_x=sums[1].astype(np.float32),
-        sum_xx=sums[2].astype(np.float32),
-        gate=(weight / np.maximum(1 - share, 1e-6)).astype(np.float32),
-        centre=np.float32(centre),
-        free=np.float32(free),
+        u=u,
+        x=x,
+        offset=calibration.offset,
+        weight=weight,
+        n=sums[0],
+        sum_x=sums[1],
+        sum_xx=sums[2],
+        gate=weight / np.maximum(1 - leverage, 1e-6),
+        centre=np.float64(centre),
+        free=np.float64(free),
     )
 
 

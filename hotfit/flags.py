@@ -1,5 +1,6 @@
 """The flags, and the rules that turn maps into flags. numpy and scipy only; no refit is needed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import NamedTuple
@@ -70,19 +71,26 @@ class Rules:
     bad: tuple[str, ...] = ("TELEGRAPH", "NONLINEAR", "UNRELIABLE_SLOPE")
 
     def __post_init__(self):
-        bad = (self.bad,) if isinstance(self.bad, str) else tuple(self.bad)
-        object.__setattr__(self, "bad", bad)
         known = [flag.name for flag in DQ if flag is not DQ.DO_NOT_USE]
-        for name in bad:
-            if name not in known:
-                raise HotfitError(f"bad={name!r}: no such flag; choose from {', '.join(known)}")
-        if not 0 < self.fdr < 1:
-            raise HotfitError(f"fdr={self.fdr}: give a share between 0 and 1")
+        bad = (self.bad,) if isinstance(self.bad, str) else self.bad
+        if not isinstance(bad, Iterable) or not all(name in known for name in bad):
+            raise HotfitError(f"bad={self.bad!r}: no such flags; choose from {', '.join(known)}")
+        object.__setattr__(self, "bad", tuple(bad))
+        self._check("fdr", 0, 1, "a share above 0 and below 1")
         for name in ("tolerance", "min_sigma"):
-            if not getattr(self, name) >= 0:
-                raise HotfitError(f"{name}={getattr(self, name)}: give a number that is not negative")
-        if self.hot is not None and not np.isfinite(self.hot):
-            raise HotfitError(f"hot={self.hot}: give a rate in the unit of the map")
+            self._check(name, -np.finfo(float).tiny, np.inf, "a number that is not negative")
+        if self.hot is not None:
+            self._check("hot", -np.inf, np.inf, "a rate in the unit of the map")
+
+    def _check(self, name, low, high, wanted):
+        value = getattr(self, name)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = np.nan
+        if isinstance(value, str) or not low < number < high:
+            raise HotfitError(f"{name}={value!r}: give {wanted}")
+        object.__setattr__(self, name, number)
 
 
 class Verdict(NamedTuple):

@@ -5,7 +5,7 @@ fit needs. Plain pixels are fitted a tile at a time in float32, frames in the ou
 pixels in the inner one, so that the accumulators stay in cache and the loops vectorise. The few other
 pixels are fitted one by one in float64 (`fit_pixel`), where samples can be left out.
 
-Times are in units of the longest exposure and measured from a common centre: u = t / t_max,
+Times are in units of the longest exposure and measured from a centre, the shortest exposure: u = t / t_max,
 x = scale * u - centre. A slope is therefore the dark signal in the longest exposure, in ADU.
 """
 
@@ -34,20 +34,20 @@ def jit(function):
 
 
 class Design(NamedTuple):
-    """What all pixels share: N frames sorted by exposure, in K groups."""
+    """What all pixels share: N frames sorted by exposure, in K groups. Tiles round it to float32."""
 
     order: np.ndarray  # (N,) intp, where each frame stands in the samples
     start: np.ndarray  # (K + 1,) intp, first frame of each group, then N
-    u: np.ndarray  # (K,) float32, exposure of the group / longest exposure
-    x: np.ndarray  # (N,) float32, scale * u - centre
-    offset: np.ndarray  # (N,) float32, adu
-    weight: np.ndarray  # (N,) float32, frames combined in each frame
-    n: np.ndarray  # (K,) float32, sum of weight
-    sum_x: np.ndarray  # (K,) float32, sum of weight * x
-    sum_xx: np.ndarray  # (K,) float32, sum of weight * x**2
-    gate: np.ndarray  # (N,) float32, weight / (1 - leverage): squared residuals to squared outlyingness
-    centre: np.float32
-    free: np.float32  # 1: the intercept is fitted, 0: the line goes through the origin
+    u: np.ndarray  # (K,) float64, exposure of the group / longest exposure
+    x: np.ndarray  # (N,) float64, scale * u - centre
+    offset: np.ndarray  # (N,) float64, adu
+    weight: np.ndarray  # (N,) float64, frames combined in each frame
+    n: np.ndarray  # (K,) float64, sum of weight
+    sum_x: np.ndarray  # (K,) float64, sum of weight * x
+    sum_xx: np.ndarray  # (K,) float64, sum of weight * x**2
+    gate: np.ndarray  # (N,) float64, weight / (1 - leverage): squared residuals to squared outlyingness
+    centre: np.float64
+    free: np.float64  # 1: the intercept is fitted, 0: the line goes through the origin
 
 
 class Noise(NamedTuple):
@@ -153,15 +153,15 @@ def sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_
     for p in range(size):
         lowest[p] = row[p]
         highest[p] = row[p]
-        pivot[p] = design.free * np.float32(row[p])
+        pivot[p] = np.float32(design.free) * np.float32(row[p])
     for k in range(design.u.size):
         total, moment = sum_y[k], sum_xy[k]
         total[:size] = 0
         moment[:size] = 0
         for i in range(design.start[k], design.start[k + 1]):
             row = samples[design.order[i], first : first + size]
-            weight, offset = design.weight[i], design.offset[i]
-            weight_x = weight * design.x[i]
+            weight, offset = np.float32(design.weight[i]), np.float32(design.offset[i])
+            weight_x = np.float32(design.weight[i] * design.x[i])
             for p in range(size):
                 sample = np.float32(row[p])
                 y = sample - pivot[p] - offset
@@ -175,9 +175,9 @@ def sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_
 def weigh(pivot, a, slope, size, design, noise, inverse):
     """Inverse variance of one sample in every group, from the noise model at the fitted line."""
     for k in range(design.u.size):
-        row, u = inverse[k], design.u[k]
+        row, u, centre = inverse[k], np.float32(design.u[k]), np.float32(design.centre)
         for p in range(size):
-            charge = max(pivot[p] + a[p] - slope[p] * design.centre - noise.floor, np.float32(0))
+            charge = max(pivot[p] + a[p] - slope[p] * centre - noise.floor, np.float32(0))
             signal = max(slope[p], np.float32(0)) * u
             row[p] = np.float32(1) / (noise.read + noise.shot * (signal + charge))
 
@@ -188,7 +188,7 @@ def fit_groups(sum_y, sum_xy, inverse, begin, end, size, design, sums, a, slope,
     w, wx, wxx, wy, wxy = sums[0], sums[1], sums[2], sums[3], sums[4]
     sums[:] = 0
     for k in range(begin, end):
-        n, x, xx = design.n[k], design.sum_x[k], design.sum_xx[k]
+        n, x, xx = np.float32(design.n[k]), np.float32(design.sum_x[k]), np.float32(design.sum_xx[k])
         total, moment, row = sum_y[k], sum_xy[k], inverse[k]
         for p in range(size):
             w[p] += n * row[p]
@@ -196,9 +196,9 @@ def fit_groups(sum_y, sum_xy, inverse, begin, end, size, design, sums, a, slope,
             wxx[p] += xx * row[p]
             wy[p] += total[p] * row[p]
             wxy[p] += moment[p] * row[p]
-    solvable = end - begin > design.free
+    solvable, free = end - begin > design.free, np.float32(design.free)
     for p in range(size):
-        a[p], slope[p], variance[p] = solve(w[p], wx[p], wxx[p], wy[p], wxy[p], design.free, solvable)
+        a[p], slope[p], variance[p] = solve(w[p], wx[p], wxx[p], wy[p], wxy[p], free, solvable)
 
 
 @jit
@@ -221,14 +221,15 @@ def test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack,
         weight_k = inverse[k]
         for i in range(design.start[k], design.start[k + 1]):
             row = samples[design.order[i], first : first + size]
-            weight, offset, x, gate = design.weight[i], design.offset[i], design.x[i], design.gate[i]
+            weight, offset = np.float32(design.weight[i]), np.float32(design.offset[i])
+            x, gate = np.float32(design.x[i]), np.float32(design.gate[i])
             for p in range(size):
                 residual = np.float32(row[p]) - pivot[p] - offset - a[p] - slope[p] * x
                 square = residual * residual * weight_k[p]
                 chi[p] += weight * square
                 group[p] += weight * residual
                 peak[p] = max(peak[p], square * gate if residual > 0 else np.float32(0))
-        n = design.n[k]
+        n = np.float32(design.n[k])
         for p in range(size):
             mean = group[p] / n
             square = mean * mean * weight_k[p]
@@ -312,7 +313,7 @@ def fit_range(y, usable, design, inverse, begin, end):
         seen = False
         for i in range(design.start[k], design.start[k + 1]):
             if usable[i]:
-                weight, x = design.weight[i] * inverse[k], np.float64(design.x[i])
+                weight, x = design.weight[i] * inverse[k], design.x[i]
                 w += weight
                 wx += weight * x
                 wxx += weight * x * x
@@ -320,7 +321,7 @@ def fit_range(y, usable, design, inverse, begin, end):
                 wxy += weight * x * (y[i] - pivot)
                 seen = True
         groups += seen
-    a, slope, variance = solve(w, wx, wxx, wy, wxy, np.float64(design.free), groups > design.free)
+    a, slope, variance = solve(w, wx, wxx, wy, wxy, design.free, groups > design.free)
     return a + pivot, slope, variance
 
 

@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from hotfit.terms import FrameTerms, Lines, robust_sigma
 
 FEWEST = 40
-"""Pixels in a bin of the variance-against-signal curve."""
+"""Pixels in the hottest bin of the curve of variance against charge."""
+
+MODEL_ERROR = 0.02
+"""Relative error of every point of the curve beyond its statistics: faint cosmic rays raise the cold end."""
 
 
 class NoiseEstimate(NamedTuple):
@@ -33,15 +36,29 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         change = ((terms.scale - 1) * u).astype(np.float32)
         change -= np.float32(np.average(change, weights=weight))
         residual = residual - terms.offset.astype(np.float32)[:, None] - np.outer(change, lines.signal)
-    charge, variance, degrees = [], [], []
     readout = np.maximum(lines.intercept - floor, 0)
-    for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight):
-        for pixels in signal_bins(lines.signal):
-            charge.append(float(np.mean(lines.signal[pixels] * time + readout[pixels])))
-            variance.append(trimmed_variance(squares[pixels], freedom))
-            degrees.append(freedom * pixels.size)
-    read, shot = fit_variance(np.array(charge), np.array(variance), np.array(degrees))
-    return NoiseEstimate(*read, *shot, floor)
+    groups = [
+        (lines.signal * time + readout, squares, freedom)
+        for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight)
+    ]
+    if not groups:  # two frames: the spread over the pixels is at least the noise
+        spread = robust_sigma(lines.signal) * (u[-1] - u[0])
+        return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
+    (read, read_error), (shot, shot_error) = (1.0, np.inf), (0.0, np.inf)
+    for _ in range(2):  # once more with the shape of the curve inside each bin taken out
+        curve = np.array([point for entry in groups for point in variance_curve(*entry, read, shot)])
+        (read, read_error), (shot, shot_error) = fit_variance(*curve.T)
+    return NoiseEstimate(read, read_error, shot, shot_error, floor)
+
+
+def variance_curve(charge, squares, freedom, read, shot):
+    """Yield (charge, variance, degrees of freedom) of bins of pixels of like charge."""
+    for pixels in charge_bins(charge):
+        mean = float(charge[pixels].mean(dtype=float))
+        expected = 1 + max(shot, 0) * (np.maximum(charge[pixels], 0) - max(mean, 0)) / (
+            max(read, 1e-6) + max(shot, 0) * max(mean, 0)
+        )
+        yield mean, trimmed_variance(squares[pixels] / expected, freedom), freedom * pixels.size
 
 
 def deviations(residual, leverage, group, u, weight):
@@ -57,13 +74,13 @@ def deviations(residual, leverage, group, u, weight):
         yield weight[i] * residual[i] ** 2 / (1 - leverage[i]), 1, u[i]
 
 
-def signal_bins(signal) -> list[np.ndarray]:
-    """Indices of pixels in bins of rising dark signal: quarters of the bulk, then finer and finer."""
-    order = np.argsort(signal, kind="stable")
-    top = np.geomspace(max(signal.size * 0.1, FEWEST), FEWEST, 12)
-    edges = [0, *np.linspace(0.2, 0.8, 4) * signal.size, *(signal.size - top)]
-    edges = np.unique(np.clip(np.array(edges), 0, signal.size).astype(int))
-    parts = [order[a:b] for a, b in zip(edges, [*edges[1:], signal.size], strict=True)]
+def charge_bins(charge) -> list[np.ndarray]:
+    """Indices of pixels in bins of rising charge: quarters of the bulk, then finer and finer."""
+    order = np.argsort(charge, kind="stable")
+    top = np.geomspace(max(charge.size * 0.1, FEWEST), FEWEST, 12)
+    edges = [0, *np.linspace(0.2, 0.8, 4) * charge.size, *(charge.size - top)]
+    edges = np.unique(np.clip(np.array(edges), 0, charge.size).astype(int))
+    parts = [order[a:b] for a, b in zip(edges, [*edges[1:], charge.size], strict=True)]
     return [part for part in parts if part.size >= FEWEST / 2] or [order]
 
 
@@ -86,20 +103,23 @@ def trimmed_variance(squares, freedom: int) -> float:
 
 
 def fit_variance(charge, variance, degrees):
-    """((read, error), (shot, error)) of variance = read + shot * charge + rest * charge**2, rest >= 0."""
-    for powers in ((0, 1, 2), (0, 1)):
-        powers = powers[: max(1, np.unique(charge).size - 1)]
-        columns = np.stack([np.maximum(charge, 0) ** power for power in powers], axis=1)
-        model = np.maximum(variance, 1e-12)
-        for _ in range(5):
-            root = np.sqrt(degrees / 2) / model
-            norm = np.linalg.norm(columns * root[:, None], axis=0)
-            norm[norm == 0] = 1
-            scaled = columns * root[:, None] / norm
-            solution = np.linalg.lstsq(scaled, variance * root, rcond=None)[0] / norm
-            model = np.maximum(columns @ solution, 0.1 * np.maximum(variance, 1e-12))
-        if len(powers) < 3 or solution[2] >= 0:
-            break
-    error = np.sqrt(np.diag(np.linalg.pinv(scaled.T @ scaled))) / norm
-    pairs = [*zip(solution.tolist(), error.tolist(), strict=True), (0.0, np.inf), (0.0, np.inf)]
-    return pairs[0], pairs[1]
+    """((read, error), (shot, error)) of variance = read + shot * charge + rest * charge**2, none negative.
+
+    In logarithms, so that all bins count by their relative errors, and with a loss that lets go of bins
+    ruled by pixels that do not repeat themselves.
+    """
+    charge, variance = np.maximum(charge, 0), np.maximum(variance, 1e-12)
+    error = np.sqrt(2 / degrees + MODEL_ERROR**2)
+    read = float(np.median(variance[charge <= np.quantile(charge, 0.3)]))
+    warm = charge > np.quantile(charge, 0.5)
+    shot = max(float(np.median((variance[warm] - read) / charge[warm])) if warm.any() else 0.0, 1e-6)
+    start = np.array([read, shot, 1e-3 * shot / max(charge.max(), 1.0)])
+    powers = np.stack([charge**power for power in range(3)], axis=1)
+
+    def misfit(share):
+        return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
+
+    found = optimize.least_squares(misfit, np.ones(3), bounds=(0, np.inf), loss="cauchy", f_scale=2.0)
+    spread = np.sqrt(np.diag(np.linalg.pinv(found.jac.T @ found.jac)))
+    value, error = found.x * start, spread * start
+    return (float(value[0]), float(error[0])), (float(value[1]), float(error[1]))

@@ -1,5 +1,6 @@
 """DarkFit: the maps of a fit, the numbers that decided, and what can be done with them without a refit."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from astropy.table import Table
 
 from hotfit.calibrate import Calibration, Detector
 from hotfit.darks import DarkSet
-from hotfit.flags import DQ, Rules, decide
+from hotfit.flags import DQ, Rules, Verdict, decide
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,7 +106,7 @@ class DarkFit:
         """The dark-current map as a CCDData with unit, standard deviation and mask."""
         from astropy.nddata import CCDData, StdDevUncertainty
 
-        from hotfit.store import header_of
+        from hotfit.hdus import header_of
 
         return CCDData(
             self.rate,
@@ -131,12 +132,14 @@ class DarkFit:
     def summary(self) -> dict:
         """The result in numbers: plain types, ready for JSON."""
         finite = np.isfinite(self.rate)
-        exposures, frames = np.unique(np.asarray(self.frames["exposure"]), return_counts=True)
+        group = np.asarray(self.frames["group"])
+        frames = np.bincount(group)
+        exposures = np.bincount(group, np.asarray(self.frames["exposure"])) / frames
         return {
             "frames": len(self.frames),
             "exposures": {f"{t:g}": int(n) for t, n in zip(exposures, frames, strict=True)},
             "shape": list(self.rate.shape),
-            "unit": str(self.unit),
+            "unit": spelled(self.unit),
             "bias_subtracted": self.bias_subtracted,
             "median_rate": float(np.median(self.rate[finite])) if finite.any() else None,
             "median_rate_error": float(np.median(self.rate_error[finite])) if finite.any() else None,
@@ -164,6 +167,11 @@ class DarkFit:
         }
 
 
+def spelled(unit: units.UnitBase) -> str:
+    """electron/s or adu/s: without blanks, and not limited to the units of the FITS standard."""
+    return unit.to_string().replace(" ", "")
+
+
 def number(value: float) -> float | None:
     """A finite float, else None: JSON and FITS headers have neither nan nor inf."""
     return float(value) if np.isfinite(value) else None
@@ -184,8 +192,16 @@ def assemble(
         detector=calibration.detector,
         rules=rules,
         bias_subtracted=bias_subtracted,
-        notes=(*darks.notes, *calibration.notes),
+        notes=(*darks.notes, *calibration.notes, *untested(verdict)),
     )
+
+
+def untested(verdict: Verdict) -> Iterator[str]:
+    """What these exposures leave no degrees of freedom for."""
+    if np.isnan(verdict.lack_of_fit_null):
+        yield "lack of fit is not tested: that takes three exposure times, two through the origin"
+    if np.isnan(verdict.scatter_null):
+        yield "scatter is not tested: that takes frames of equal exposure"
 
 
 def frame_table(darks: DarkSet, calibration: Calibration, counts) -> Table:

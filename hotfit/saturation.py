@@ -2,8 +2,14 @@
 
 import numpy as np
 
+from hotfit.terms import robust_sigma
+
 STALL = 0.1
 """A pixel that gathers less than this part of what its steepest stretch promises has stopped."""
+
+CUT = 0.8
+FEWEST_CUT = 3
+"""Without a pixel that has stopped: so many that end together at less than this part of what they promise."""
 
 MARGIN = 0.99
 """The level lies this far below the lowest plateau: wells soften before they are full."""
@@ -26,11 +32,12 @@ def saturation_level(values, group, group_exposure, step: float) -> float:
     top = float(np.nanmax(values))
     if step > 0:
         level = ceiling(top, step)
-    plateaus = find_plateaus(values, group, group_exposure, 0.4 * top)
+    plateaus = find_plateaus(values, group, group_exposure)
     if plateaus.size:
         wells = plateaus[plateaus > 0.85 * np.quantile(plateaus, 0.9)]
-        if wells.size > 1 or wells.min() > 0.8 * top:
-            level = min(level, MARGIN * float(wells.min()) if wells.min() < ceiling(top, step) else level)
+        lowest = float(wells.min())
+        if lowest < level and (wells.size > 1 or lowest > 0.8 * top):
+            level = MARGIN * lowest
     return level
 
 
@@ -42,20 +49,37 @@ def ceiling(top: float, step: float) -> float:
     return 2**16 - max(step, 1.0) if top < 2**16 - max(step, 1.0) else min(top, 2.0**16 - 1)
 
 
-def find_plateaus(values, group, group_exposure, threshold: float) -> np.ndarray:
-    """Level in adu at which each stalled pixel came to rest, lowest group mean since it stopped."""
-    bright = values[:, np.nanmax(values, axis=0) > threshold]
-    count = np.bincount(group)
-    total = np.zeros((count.size, bright.shape[1]))
+def find_plateaus(values, group, group_exposure) -> np.ndarray:
+    """Level in adu at which each stalled pixel stays, lowest group mean since it stopped."""
+    first_frame = values[0][np.isfinite(values[0])]
+    pedestal, width = float(np.median(first_frame)), robust_sigma(first_frame)
+    span = 0.4 * (float(np.nanmax(values)) - pedestal)
+    if span < 50 * width or group_exposure.size < 3:
+        return np.empty(0)
+    threshold = pedestal + span
+    bright = values[:, (values > threshold).any(axis=0) & np.isfinite(values).all(axis=0)]
+    total = np.zeros((group_exposure.size, bright.shape[1]))
     np.add.at(total, group, bright)
-    mean = total / count[:, None]
+    mean = total / np.bincount(group)[:, None]
     rise = np.diff(mean, axis=0)
     wait = np.diff(group_exposure)[:, None]
-    if rise.size == 0:
-        return np.empty(0)
     promised = np.max(rise / wait, axis=0) * wait
-    stalled = (mean[:-1] > threshold) & (promised > 0.2 * threshold) & (rise < STALL * promised)
+    stalled = (mean[:-1] > threshold) & (promised > 0.2 * span) & (rise < STALL * promised)
     lowest = np.minimum.accumulate(mean[::-1], axis=0)[::-1]
     first = np.argmax(stalled, axis=0)
-    found = stalled.any(axis=0)
-    return lowest[first[found], np.flatnonzero(found)]
+    found = np.flatnonzero(stalled.any(axis=0))
+    level = lowest[first[found], found]
+    level = level[level > threshold]  # a cosmic ray does not stay
+    return level if level.size else cut_short(mean, rise, promised)
+
+
+def cut_short(mean, rise, promised) -> np.ndarray:
+    """Levels of pixels that fall short in the longest exposure alone, if they end together.
+
+    One such pixel may be a roll-off. Of pixels that promise different levels beyond the highest one and
+    all end within a tenth of it, at least FEWEST_CUT are needed.
+    """
+    highest = mean[-1].max(initial=0)
+    beyond = mean[-2] + promised[-1] > 1.1 * highest
+    level = mean[-1, beyond & (rise[-1] < CUT * promised[-1]) & (mean[-1] > 0.9 * highest)]
+    return level if level.size >= FEWEST_CUT else np.empty(0)

@@ -4,37 +4,23 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from astropy import units
 from astropy.io import fits
 from astropy.table import Table
 
 import hotfit
-from hotfit.calibrate import Detector
 from hotfit.errors import HotfitError
-from hotfit.flags import DQ, MEANING, Rules
-from hotfit.result import DarkFit, number
+from hotfit.flags import DQ
+from hotfit.hdus import from_hdus, hdus_of
+from hotfit.result import DarkFit
 
 MAP_FILE = "dark_current.fits"
 OWN_FILES = frozenset({MAP_FILE, "mask.fits", "bad_pixels.ecsv", "summary.json"})
 """What an output directory may hold to be replaced."""
-
-EXTENSIONS = {
-    "UNCERT": "rate_error",
-    "DQ": "dq",
-    "INTERCEPT": "intercept",
-    "SLOPERES": "slope_residual",
-    "LACKFIT": "lack_of_fit",
-    "SCATTER": "scatter",
-    "MISFIT": "misfit",
-    "MISFRAC": "misfit_fraction",
-    "NUSED": "n_used",
-    "NGROUPS": "n_groups",
-}
-"""Image extensions of dark_current.fits and the attributes they hold."""
 
 
 def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
@@ -82,9 +68,7 @@ def check_output(directory: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(directory):
         return
     if not overwrite:
-        raise HotfitError(
-            f"{directory}: exists; choose another output directory or allow it to be overwritten"
-        )
+        raise HotfitError(f"{directory}: exists; choose another directory or set overwrite (--overwrite)")
     if not directory.is_dir() or directory.is_symlink():
         raise HotfitError(f"{directory}: is not a directory; choose another output directory")
     foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in OWN_FILES)
@@ -96,7 +80,7 @@ def check_output(directory: Path, *, overwrite: bool) -> None:
 
 def write_files(fit: DarkFit, directory: Path) -> None:
     """Write every file of the result into an empty directory."""
-    hdus(fit).writeto(directory / MAP_FILE, checksum=True)
+    hdus_of(fit).writeto(directory / MAP_FILE, checksum=True)
     mask = fits.PrimaryHDU(fit.mask.astype(np.uint8))
     mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
     mask.header["BUNIT"] = ""
@@ -120,72 +104,20 @@ def replace_directory(new: Path, directory: Path) -> None:
     if not directory.exists():
         new.rename(directory)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".old", dir=directory.parent))
-    directory.rename(old / directory.name)
+    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".old", dir=directory.parent))
+    old = aside / directory.name
     try:
-        new.rename(directory)
+        directory.rename(old)
+        try:
+            new.rename(directory)
+        except OSError:
+            old.rename(directory)
+            raise
     except OSError:
-        (old / directory.name).rename(directory)
+        with suppress(OSError):
+            aside.rmdir()  # only if the old result is back in its place
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def header_of(fit: DarkFit) -> fits.Header:
-    """Detector, thresholds, counts of flags and version."""
-    electrons = np.isfinite(fit.detector.gain)
-    detector, rules = fit.detector, fit.rules
-    cards = [
-        ("BUNIT", fit.unit.to_string("fits"), "unit of the dark current"),
-        ("IMAGETYP", "dark current", ""),
-        ("CREATOR", f"hotfit {hotfit.__version__}", ""),
-        ("EGAIN", number(detector.gain), "[electron/adu] gain"),
-        ("GAINSRC", detector.gain_source, "source of the gain"),
-        ("RDNOISE", detector.read_noise, f"[{'electron' if electrons else 'adu'}] read noise"),
-        ("RNSRC", detector.read_noise_source, "source of the read noise"),
-        ("SATURATE", number(detector.saturation), "[adu] saturation level"),
-        ("SATSRC", detector.saturation_source, "source of the saturation level"),
-        ("ADCSTEP", detector.step, "[adu] step of the converter"),
-        ("BIASSUB", fit.bias_subtracted, "line through the origin"),
-        ("HOT", rules.hot, "limit on the rate given by the user"),
-        ("HOTLIMIT", number(fit.hot_limit), "limit on the rate used, unit of the map"),
-        ("FDR", rules.fdr, "accepted false share of significant pixels"),
-        ("TOLERANC", rules.tolerance, "least misfit over largest dark signal"),
-        ("MINSIGMA", rules.min_sigma, "least misfit in single-frame sigmas"),
-        ("BADFLAGS", ",".join(rules.bad), "flags that set DO_NOT_USE"),
-        ("NULLLOF", number(fit.lack_of_fit_null), "lack of fit of quiet pixels / expected"),
-        ("NULLSCAT", number(fit.scatter_null), "scatter of quiet pixels / expected"),
-        ("NFRAMES", len(fit.frames), "darks fitted"),
-    ]
-    counts = fit.summary()["flags"]
-    cards += [(f"NBIT{int(flag).bit_length() - 1}", counts[flag.name], f"pixels {flag.name}") for flag in DQ]
-    header = fits.Header(cards)
-    for note in fit.notes:
-        header["COMMENT"] = "".join(c if 32 <= ord(c) < 127 else "?" for c in note)
-    return header
-
-
-def hdus(fit: DarkFit) -> fits.HDUList:
-    """All HDUs of dark_current.fits; the header units of maps other than the rate are those of CCDData."""
-    bunit = {"UNCERT": fit.unit.to_string("fits"), "INTERCEPT": "adu"}
-    images = []
-    for name, attribute in EXTENSIONS.items():
-        image = fits.ImageHDU(getattr(fit, attribute), name=name)
-        if name in bunit:
-            image.header["BUNIT"] = bunit[name]
-        images.append(image)
-    images[0].header["UTYPE"] = "StdDevUncertainty"
-    mask = fits.ImageHDU(fit.mask.astype(np.uint8), name="MASK")
-    frames = fits.table_to_hdu(fit.frames)
-    frames.name = "FRAMES"
-    names = [flag.name for flag in DQ]
-    bits = np.array([int(flag).bit_length() - 1 for flag in DQ], np.int16)
-    flagdef = fits.table_to_hdu(
-        Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
-    )
-    flagdef.name = "FLAGDEF"
-    primary = fits.PrimaryHDU(fit.rate, header_of(fit))
-    return fits.HDUList([primary, images[0], mask, *images[1:], frames, flagdef])
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def bad_pixels(fit: DarkFit) -> Table:
@@ -222,54 +154,11 @@ def read(path) -> DarkFit:
     """
     path = Path(path)
     path = path / MAP_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise HotfitError(f"{path}: no such file; give a directory that hotfit wrote")
     try:
-        with fits.open(path, memmap=False) as opened:
-            return from_hdus(opened)
-    except FileNotFoundError as error:
-        raise HotfitError(f"{path}: no such file; give a directory that hotfit wrote") from error
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise HotfitError(f"{path}: is not a whole result of hotfit ({error}); make it again") from error
-
-
-def from_hdus(opened: fits.HDUList) -> DarkFit:
-    """The DarkFit that `hdus` made the HDUs from."""
-    header = opened[0].header
-
-    def known(key):
-        return np.nan if header[key] is None else header[key]
-
-    maps = {attribute: native(opened[name].data) for name, attribute in EXTENSIONS.items()}
-    detector = Detector(
-        gain=known("EGAIN"),
-        gain_source=header["GAINSRC"],
-        read_noise=header["RDNOISE"],
-        read_noise_source=header["RNSRC"],
-        saturation=np.inf if header["SATURATE"] is None else header["SATURATE"],
-        saturation_source=header["SATSRC"],
-        step=header["ADCSTEP"],
-    )
-    rules = Rules(
-        hot=header["HOT"],
-        fdr=header["FDR"],
-        tolerance=header["TOLERANC"],
-        min_sigma=header["MINSIGMA"],
-        bad=tuple(name for name in header["BADFLAGS"].split(",") if name),
-    )
-    return DarkFit(
-        rate=native(opened[0].data),
-        **maps,
-        unit=units.Unit(header["BUNIT"]),
-        frames=Table.read(opened["FRAMES"]),
-        detector=detector,
-        rules=rules,
-        bias_subtracted=header["BIASSUB"],
-        hot_limit=known("HOTLIMIT"),
-        lack_of_fit_null=known("NULLLOF"),
-        scatter_null=known("NULLSCAT"),
-        notes=tuple(header.get("COMMENT", ())),
-    )
-
-
-def native(array) -> np.ndarray:
-    """The array in this machine's byte order."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        with path.open("rb") as stream, warnings.catch_warnings(action="error"):
+            return from_hdus(fits.open(stream, memmap=False))
+    except Exception as error:  # astropy has no common base for what a damaged file can raise
+        reason = " ".join(str(error).split())
+        raise HotfitError(f"{path}: is not a whole result of hotfit ({reason}); make it again") from error

@@ -13,7 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 HOT_SIGMA = 30.0
-"""Dark signal in the longest exposure, in read noises, that makes a pixel a thermometer."""
+"""Dark signal in the longest exposure, in sigmas of that sample, that makes a pixel a thermometer.
+
+Fainter ones are biased: a pixel taken for hot because of its noise is not linear for the same noise.
+"""
 
 FEWEST_HOT = 100
 """With fewer thermometers every scale is 1."""
@@ -63,10 +66,11 @@ def robust_sigma(values) -> float:
 def frame_terms(lines: Lines, u, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
     low, high = np.quantile(lines.signal, [0.02, 0.6])
-    quiet = (lines.signal > low) & (lines.signal < high)
+    quiet = (lines.signal >= low) & (lines.signal <= high)
     common = np.array([clipped_mean(row[quiet]) for row in lines.residual])
     quiet_signal = float(lines.signal[quiet].mean())
-    hot = np.flatnonzero(lines.signal > max(quiet_signal, 0) + HOT_SIGMA * np.sqrt(read))
+    above = np.maximum(lines.signal - max(quiet_signal, 0), 0)
+    hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
     if hot.size < FEWEST_HOT:
         nothing = np.zeros_like(u)
         return FrameTerms(

@@ -109,7 +109,7 @@ def line(x, y, weight, use, exposure, bias_subtracted):
     columns = x[:, None] if bias_subtracted else np.column_stack([x, np.ones(x.size)])
     columns = columns[use]
     w = weight[use]
-    if np.unique(exposure[use]).size < columns.shape[1]:
+    if np.unique(exposure[use]).size < columns.shape[1] or not x[use].any():
         return np.nan, np.nan, np.nan
     information = columns.T @ (w[:, None] * columns)
     solution = np.linalg.solve(information, columns.T @ (w * y[use]))

@@ -1,0 +1,153 @@
+"""dark_current.fits: a DarkFit as HDUs, and back."""
+
+from urllib.parse import quote, unquote
+
+import numpy as np
+from astropy import units
+from astropy.io import fits
+from astropy.table import Table
+
+import hotfit
+from hotfit.calibrate import Detector
+from hotfit.flags import DQ, MEANING, Rules
+from hotfit.result import DarkFit, number, spelled
+
+EXTENSIONS = {
+    "UNCERT": "rate_error",
+    "DQ": "dq",
+    "INTERCEPT": "intercept",
+    "SLOPERES": "slope_residual",
+    "LACKFIT": "lack_of_fit",
+    "SCATTER": "scatter",
+    "MISFIT": "misfit",
+    "MISFRAC": "misfit_fraction",
+    "NUSED": "n_used",
+    "NGROUPS": "n_groups",
+}
+"""Image extensions of dark_current.fits and the attributes they hold."""
+
+
+PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
+"""What FITS text can hold as it is; the rest is written as in an URL."""
+
+
+def header_of(fit: DarkFit) -> fits.Header:
+    """Detector, thresholds, counts of flags and version."""
+    electrons = np.isfinite(fit.detector.gain)
+    detector, rules = fit.detector, fit.rules
+    cards = [
+        ("BUNIT", spelled(fit.unit), "unit of the dark current"),
+        ("IMAGETYP", "dark current", ""),
+        ("CREATOR", f"hotfit {hotfit.__version__}", ""),
+        ("EGAIN", number(detector.gain), "[electron/adu] gain"),
+        ("GAINSRC", detector.gain_source, "source of the gain"),
+        ("RDNOISE", detector.read_noise, f"[{'electron' if electrons else 'adu'}] read noise"),
+        ("RNSRC", detector.read_noise_source, "source of the read noise"),
+        ("SATURATE", number(detector.saturation), "[adu] saturation level"),
+        ("SATSRC", detector.saturation_source, "source of the saturation level"),
+        ("ADCSTEP", detector.step, "[adu] step of the converter"),
+        ("BIASSUB", fit.bias_subtracted, "line through the origin"),
+        ("HOT", rules.hot, "limit on the rate given by the user"),
+        ("HOTLIMIT", number(fit.hot_limit), "limit on the rate used, unit of the map"),
+        ("FDR", rules.fdr, "accepted false share of significant pixels"),
+        ("TOLERANC", rules.tolerance, "least misfit over largest dark signal"),
+        ("MINSIGMA", rules.min_sigma, "least misfit in single-frame sigmas"),
+        ("BADFLAGS", ",".join(rules.bad), "flags that set DO_NOT_USE"),
+        ("NULLLOF", number(fit.lack_of_fit_null), "lack of fit of quiet pixels / expected"),
+        ("NULLSCAT", number(fit.scatter_null), "scatter of quiet pixels / expected"),
+        ("NFRAMES", len(fit.frames), "darks fitted"),
+    ]
+    counts = fit.summary()["flags"]
+    cards += [(f"NBIT{int(flag).bit_length() - 1}", counts[flag.name], f"pixels {flag.name}") for flag in DQ]
+    header = fits.Header(cards)
+    for index, note in enumerate(fit.notes, start=1):
+        header[f"NOTE{index}"] = quote(note, safe=PLAIN)
+    return header
+
+
+def hdus_of(fit: DarkFit) -> fits.HDUList:
+    """All HDUs of dark_current.fits; the header units of maps other than the rate are those of CCDData."""
+    bunit = {"UNCERT": spelled(fit.unit), "INTERCEPT": "adu"}
+    images = []
+    for name, attribute in EXTENSIONS.items():
+        image = fits.ImageHDU(getattr(fit, attribute), name=name)
+        if name in bunit:
+            image.header["BUNIT"] = bunit[name]
+        images.append(image)
+    images[0].header["UTYPE"] = "StdDevUncertainty"
+    mask = fits.ImageHDU(fit.mask.astype(np.uint8), name="MASK")
+    frames = fit.frames.copy()
+    frames["file"] = [quote(name, safe=PLAIN) for name in frames["file"]]
+    frames = fits.table_to_hdu(frames)
+    frames.name = "FRAMES"
+    names = [flag.name for flag in DQ]
+    bits = np.array([int(flag).bit_length() - 1 for flag in DQ], np.int16)
+    flagdef = fits.table_to_hdu(
+        Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
+    )
+    flagdef.name = "FLAGDEF"
+    primary = fits.PrimaryHDU(fit.rate, header_of(fit))
+    return fits.HDUList([primary, images[0], mask, *images[1:], frames, flagdef])
+
+
+def from_hdus(opened: fits.HDUList) -> DarkFit:
+    """The DarkFit that `hdus_of` made the HDUs from."""
+    header = opened[0].header
+
+    def known(key):
+        return np.nan if header[key] is None else header[key]
+
+    rate = native(opened[0].data)
+    maps = {attribute: native(opened[name].data) for name, attribute in EXTENSIONS.items()}
+    for name, array in maps.items():
+        if array.shape != rate.shape:
+            raise ValueError(f"{name} has shape {array.shape}, the rate {rate.shape}")
+    detector = Detector(
+        gain=known("EGAIN"),
+        gain_source=header["GAINSRC"],
+        read_noise=header["RDNOISE"],
+        read_noise_source=header["RNSRC"],
+        saturation=np.inf if header["SATURATE"] is None else header["SATURATE"],
+        saturation_source=header["SATSRC"],
+        step=header["ADCSTEP"],
+    )
+    rules = Rules(
+        hot=header["HOT"],
+        fdr=header["FDR"],
+        tolerance=header["TOLERANC"],
+        min_sigma=header["MINSIGMA"],
+        bad=tuple(name for name in header["BADFLAGS"].split(",") if name),
+    )
+    return DarkFit(
+        rate=rate,
+        **maps,
+        unit=units.Unit(header["BUNIT"]),
+        frames=native_table(opened["FRAMES"]),
+        detector=detector,
+        rules=rules,
+        bias_subtracted=header["BIASSUB"],
+        hot_limit=known("HOTLIMIT"),
+        lack_of_fit_null=known("NULLLOF"),
+        scatter_null=known("NULLSCAT"),
+        notes=tuple(unquote(header[f"NOTE{index + 1}"]) for index in range(len(header["NOTE*"]))),
+    )
+
+
+def native_table(hdu) -> Table:
+    """The frames, with the byte order of this machine and names as they were."""
+    table = Table.read(hdu, mask_invalid=False)
+    table.meta.clear()
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind in "SU":
+            table[name] = [unquote(text) for text in column.astype(str)]
+        else:
+            table.replace_column(name, column.astype(column.dtype.newbyteorder("=")))
+    return table
+
+
+def native(array) -> np.ndarray:
+    """The array in this machine's byte order; raises TypeError where there is none."""
+    if array is None:
+        raise TypeError("a map has no data")
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))

@@ -1,0 +1,267 @@
+"""The whole fit on simulated darks with known truth: pulls, threads, memory, input in every form."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import hotfit
+from hotfit import kernels, simulate
+from hotfit.darks import cube_darks, open_darks
+from hotfit.fit import cut_bands, stuck_length
+from hotfit.scene import Kind
+
+MAPS = [name for name in kernels.Maps._fields if name != "dq"] + ["dq"]
+DECADES = np.logspace(-2, 2, 5)
+
+
+def assert_same_maps(one, two):
+    for name in MAPS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A set with every kind of pixel: cube, exposures, truth and fit."""
+    cube, exposure, truth = simulate.cube("guide", shape=(150, 200), seed=11, odd=20)
+    return cube, exposure, truth, hotfit.fit_cube(cube, exposure)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.01], ids=["steady", "jitter"])
+@pytest.mark.parametrize("camera", ["guide", "cmos"])
+def test_pulls_are_standard_normal_in_every_decade(camera, jitter):
+    """No gain or read noise is given; a tail of warm pixels puts thousands into every decade."""
+    cube, exposure, truth = simulate.cube(
+        camera,
+        shape=(400, 500),
+        seed=3,
+        odd=0,
+        jitter=jitter,
+        hot_fraction=0.2,
+        hot_rate=1.0,
+        hot_slope=0.5,
+        max_rate=150.0,
+        full_well=60000.0 if camera == "guide" else None,
+    )
+    gain = hotfit.fit_cube(cube, exposure).detector.gain
+    assert gain == pytest.approx(truth.gain, rel=0.05)
+    fit = hotfit.fit_cube(cube, exposure, gain=truth.gain)
+    pull = (fit.rate - truth.rate) / fit.rate_error
+    for low, high in itertools.pairwise(DECADES):
+        inside = pull[(truth.rate >= low) & (truth.rate < high) & np.isfinite(pull)]
+        assert inside.size > 2000
+        lower, median, upper = np.quantile(inside, [0.1587, 0.5, 0.8413])
+        print(camera, jitter, low, inside.size, median, (upper - lower) / 2)
+        assert abs(median) < 0.05, f"{low} e-/s: median {median:.3f}"
+        assert (upper - lower) / 2 == pytest.approx(1, abs=0.05), f"{low} e-/s"
+
+
+def test_odd_pixels_are_masked_and_linear_ones_are_not(small):
+    _, _, truth, fit = small
+    for kind in Kind:
+        if kind is not Kind.LINEAR:
+            found = fit.mask[truth.kind == kind]
+            assert found.size >= 5
+            assert found.mean() > 0.95, kind.name
+    linear = truth.kind == Kind.LINEAR
+    assert np.count_nonzero(fit.mask & linear) <= 5
+
+
+def test_each_kind_has_its_reason(small):
+    _, _, truth, fit = small
+    reasons = {
+        Kind.ROLL_OFF: "NONLINEAR",
+        Kind.LATE_ONSET: "NONLINEAR",
+        Kind.TELEGRAPH: "TELEGRAPH",
+        Kind.STUCK: "UNRELIABLE_SLOPE",
+        Kind.DEAD: "UNRELIABLE_SLOPE",
+        Kind.SATURATED: "UNRELIABLE_SLOPE",
+    }
+    for kind, flag in reasons.items():
+        flagged = (fit.dq[truth.kind == kind] & np.uint32(hotfit.DQ[flag])) != 0
+        assert flagged.mean() > 0.9, kind.name
+
+
+def test_cosmic_rays_are_dropped_and_their_pixels_kept():
+    cube, exposure, truth = simulate.cube("guide", shape=(200, 300), seed=4, odd=0, cosmic_rate=0.2)
+    fit = hotfit.fit_cube(cube, exposure)
+    once = truth.hits == 1
+    clean = hotfit.fit_cube(*simulate.cube("guide", shape=(200, 300), seed=4, odd=0, cosmic_rate=0)[:2])
+    # a hit counts as seen where it moved the rate by a tenth of its error or was dropped
+    dropped = (fit.dq & np.uint32(hotfit.DQ.JUMP_DET)) != 0
+    assert np.count_nonzero(once) > 400
+    assert dropped[once].mean() > 0.8
+    assert np.count_nonzero(dropped & (truth.hits == 0)) <= 3
+    assert fit.mask[once].mean() < 0.01
+    pull = (fit.rate - clean.rate)[once & dropped] / fit.rate_error[once & dropped]
+    assert np.abs(np.median(pull)) < 0.1
+    assert fit.frames["dropped"].sum() == np.count_nonzero(dropped)
+
+
+def test_saturated_pixels_use_their_unsaturated_exposures_alone():
+    exposure = np.repeat([0.0, 10.0, 30.0, 100.0], 4)
+    rng = np.random.default_rng(1)
+    rate = np.full((40, 50), 0.5)
+    rate[:, :5] = 1000.0
+    y = np.minimum(1000 + rng.poisson(rate * exposure[:, None, None]) + rng.normal(0, 5, (16, 40, 50)), 62000)
+    fit = hotfit.fit_cube(np.round(y).astype(np.uint16), exposure, gain=1.0)
+    assert fit.detector.saturation == pytest.approx(62000, rel=0.02)
+    np.testing.assert_array_equal(fit.n_groups[:, :5], 3)
+    np.testing.assert_array_equal((fit.dq & np.uint32(hotfit.DQ.SATURATED)) != 0, rate > 100)
+    np.testing.assert_allclose(fit.rate[:, :5], 1000, rtol=0.01)
+    assert fit.frames["saturated"].tolist() == [0] * 12 + [200] * 4
+
+
+def test_frames_in_any_order_give_the_same_maps(small):
+    cube, exposure, _, fit = small
+    order = np.random.default_rng(0).permutation(exposure.size)
+    shuffled = hotfit.fit_cube(cube[order], exposure[order])
+    np.testing.assert_allclose(shuffled.rate, fit.rate, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(shuffled.mask, fit.mask)
+
+
+def test_any_number_of_threads_gives_the_same_bits(small):
+    cube, exposure, _, fit = small
+    assert_same_maps(hotfit.fit_cube(cube, exposure, workers=1), fit)
+    assert_same_maps(hotfit.fit_cube(cube, exposure, workers=8), fit)
+
+
+def test_eight_fits_at_once_give_the_same_bits(small):
+    cube, exposure, _, fit = small
+    with ThreadPoolExecutor(8) as pool:
+        for other in pool.map(lambda _: hotfit.fit_cube(cube, exposure, workers=2), range(8)):
+            assert_same_maps(other, fit)
+
+
+def test_files_ccddata_and_cube_give_the_same_bits(tmp_path):
+    changes = {"shape": (60, 80), "seed": 2, "repeats": 3}
+    cube, exposure, _ = simulate.cube("guide", **changes)
+    gain = simulate.CAMERAS["guide"].gain
+    fit = hotfit.fit_cube(cube, exposure, gain=gain)
+    frames, _ = simulate.darks("guide", **changes)
+    assert_same_maps(hotfit.fit_darks(frames, gain=gain), fit)
+    simulate.write(tmp_path / "darks", "guide", **changes)
+    assert_same_maps(hotfit.fit_darks(tmp_path / "darks", gain=gain), fit)
+    assert_same_maps(hotfit.fit_darks(str(tmp_path / "darks" / "*_*.fits"), gain=gain, memory=0.2), fit)
+
+
+def test_bands_fit_in_memory_and_cover_all_rows():
+    cube, exposure, _ = simulate.cube("guide", shape=(100, 80), repeats=2)
+    darks = cube_darks(cube, exposure)
+    for workers, memory in ((1, 1e3), (2, 0.05), (3, 0.0052 * 3)):
+        bands = cut_bands(darks, workers, memory)
+        assert [row for band in bands for row in range(*band)] == list(range(100))
+        height = max(last - first for first, last in bands)
+        assert workers * height * 80 * exposure.size * 2 <= memory * 1e6
+    with pytest.raises(hotfit.HotfitError, match=r"memory=0\.001 MB"):
+        cut_bands(darks, 1, 0.001)
+
+
+def test_progress_counts_every_row(small):
+    cube, exposure, _, _ = small
+    seen = []
+    hotfit.fit_cube(cube, exposure, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (150, 150)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_missing_samples_are_left_out(small):
+    cube, exposure, _, fit = small
+    gaps = cube.astype(np.float32)
+    gaps[3, 10, 10] = np.nan
+    masked = np.ma.masked_array(cube, np.isnan(gaps))
+    for other in (
+        hotfit.fit_cube(gaps, exposure, saturation=6e4),
+        hotfit.fit_cube(masked, exposure, saturation=6e4),
+    ):
+        assert other.n_used[10, 10] == exposure.size - 1
+        assert other.n_used[10, 11] == exposure.size
+        assert abs(other.rate[10, 10] - fit.rate[10, 10]) < 3 * fit.rate_error[10, 10]
+
+
+def test_combined_frames_weigh_by_their_number():
+    """The mean of four frames, called four, gives the rate error of the four."""
+    cube, exposure, truth = simulate.cube(
+        "guide", shape=(100, 120), seed=8, odd=0, cosmic_rate=0, repeats=8, jitter=0
+    )
+    given = {"gain": truth.gain, "read_noise": truth.read_noise}
+    single = hotfit.fit_cube(cube, exposure, **given)
+    means = cube.reshape(-1, 4, 100, 120).mean(axis=1, dtype=np.float64).astype(np.float32)
+    several = hotfit.fit_cube(
+        means, exposure[::4], n_combined=np.full(len(means), 4), saturation=6e4, **given
+    )
+    np.testing.assert_allclose(np.median(several.rate_error), np.median(single.rate_error), rtol=0.01)
+    assert several.lack_of_fit_null == pytest.approx(1, abs=0.05)
+    assert several.scatter_null == pytest.approx(1, abs=0.05)
+
+
+def test_the_guides_two_combined_darks_through_the_origin_are_tested():
+    """90 s of 10 and 1000 s of 20 frames, bias-subtracted: one degree of freedom, and it finds a roll-off."""
+    rng = np.random.default_rng(5)
+    exposure, n = np.array([90.0, 1000.0]), np.array([10, 20])
+    rate = np.full((100, 100), 0.05)
+    rate[:2] = 20.0
+    signal = rate * exposure[:, None, None]
+    signal[1, 0] *= 0.5
+    sigma = np.sqrt((10.0**2 + signal * 1.5) / n[:, None, None]) / 1.5
+    cube = (signal / 1.5 + rng.normal(0, sigma)).astype(np.float32)
+    fit = hotfit.fit_cube(
+        cube, exposure, n_combined=n, bias_subtracted=True, gain=1.5, read_noise=10.0, saturation=6e4
+    )
+    nonlinear = (fit.dq & np.uint32(hotfit.DQ.NONLINEAR)) != 0
+    assert nonlinear[0].all()
+    assert np.count_nonzero(nonlinear[1:]) == 0
+    assert np.all(fit.slope_residual[0] < -0.3)
+    np.testing.assert_array_equal(fit.intercept, 0)
+
+
+def test_two_exposures_without_replicates_give_a_rate_and_no_test():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), exposures=(0, 1000), repeats=1, drift=0)
+    fit = hotfit.fit_cube(cube, exposure)
+    assert np.isnan(fit.lack_of_fit_null)
+    assert np.isnan(fit.scatter_null)
+    assert np.isfinite(fit.rate).mean() > 0.99
+    assert any("spread of the pixels" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize("exposure", [[60.0, 60.0, 60.0], [0.0, 0.0, 0.0], [60.0, 60.1, 60.2]])
+def test_one_exposure_time_is_refused(exposure):
+    with pytest.raises(hotfit.HotfitError, match="two exposure times"):
+        hotfit.fit_cube(np.ones((3, 4, 4), np.uint16), exposure)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"gain": -1.0}, "gain=-1.0"),
+        ({"read_noise": 0.0}, "read_noise=0.0"),
+        ({"saturation": float("nan")}, "saturation=nan"),
+        ({"saturation": 500.0}, "saturation"),
+        ({"fdr": 2.0}, "fdr=2.0"),
+        ({"bad": ("WARM",)}, "WARM"),
+    ],
+)
+def test_nonsense_is_refused_by_name(small, arguments, named):
+    cube, exposure, _, _ = small
+    with pytest.raises(hotfit.HotfitError, match=named):
+        hotfit.fit_cube(cube, exposure, **arguments)
+
+
+def test_stuck_length_is_beyond_chance():
+    assert stuck_length(0.0, 7.0, 10**6) == 2
+    noise, step, pixels = 3.0, 16.0, 10**6
+    length = stuck_length(step, noise, pixels)
+    rng = np.random.default_rng(0)
+    share = np.mean(np.ptp(np.round(rng.normal(0, noise, (10**5, 8)) / step), axis=1) == 0)
+    assert share > 0.9, "a coarse converter repeats itself"
+    assert length > 100
+    assert stuck_length(1.0, 7.0, pixels) < 12
+
+
+def test_an_open_set_can_be_fitted_again(tmp_path):
+    simulate.write(tmp_path / "darks", "guide", shape=(40, 50), repeats=3)
+    with open_darks(tmp_path / "darks") as darks:
+        first = hotfit.fit_darks(darks)
+        assert_same_maps(hotfit.fit_darks(darks), first)
+    assert first.detector.gain_source in ("header", "darks")

@@ -1,0 +1,83 @@
+"""The real darks of three cameras, where they are at hand: facts known about them, with no option given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData, StdDevUncertainty
+
+import hotfit
+
+REAL = Path(__file__).parents[2] / "shared" / "darks"
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the real darks are not here")
+
+
+@pytest.fixture(scope="module")
+def stl():
+    return hotfit.fit_darks(str(REAL / "stl1001e_0C" / "*.FIT"))
+
+
+def has(fit, row, column, flag):
+    return bool(fit.dq[row, column] & np.uint32(hotfit.DQ[flag]))
+
+
+def test_stl_rate_gain_noise_and_level(stl):
+    assert stl.detector.gain_source == "header"
+    assert stl.detector.gain == pytest.approx(2.06)
+    assert np.nanmedian(stl.rate) / stl.detector.gain == pytest.approx(0.695, abs=0.01)
+    assert 6.3 < stl.detector.read_noise / stl.detector.gain < 7.5
+    assert 59000 < stl.detector.saturation < 62500
+    assert stl.frames["offset"][0] - np.median(stl.frames["offset"][1:10]) == pytest.approx(4, abs=0.5)
+
+
+def test_stl_declining_plateau_is_saturated_and_its_rate_unharmed(stl):
+    assert has(stl, 409, 329, "SATURATED")
+    assert (stl.n_used[409, 329], stl.n_groups[409, 329]) == (11, 2)
+    scale = stl.frames["scale"][10]
+    expected = (29076 - stl.intercept[409, 329] - stl.frames["offset"][10]) / 10 / scale * stl.detector.gain
+    assert stl.rate[409, 329] == pytest.approx(expected, rel=1e-3)
+    assert not has(stl, 409, 329, "DO_NOT_USE")
+
+
+def test_stl_hits_do_not_mask_their_pixels(stl):
+    thirty = stl.frames["exposure"] == 30
+    assert 200 < stl.frames["dropped"][thirty].sum() < 500
+    dropped = (stl.dq & np.uint32(hotfit.DQ.JUMP_DET)) != 0
+    assert stl.mask[dropped].mean() < 0.01
+    assert stl.mask.mean() < 0.002
+
+
+def test_stl_hottest_pixels_are_told_to_be_lower_limits(stl):
+    for row, column in ((495, 198), (1022, 31)):
+        assert has(stl, row, column, "UNRELIABLE_SLOPE")
+        assert np.isnan(stl.rate[row, column])
+
+
+def test_stl_result_reads_as_ccddata(stl, tmp_path):
+    stl.write(tmp_path / "out")
+    ccd = CCDData.read(tmp_path / "out" / "dark_current.fits")
+    assert ccd.unit == "electron/s"
+    assert isinstance(ccd.uncertainty, StdDevUncertainty)
+    np.testing.assert_array_equal(ccd.mask, stl.mask)
+
+
+def test_st402_offset_jumps_are_found_and_removed():
+    fit = hotfit.fit_darks(REAL / "st402_m15C")
+    jumps = np.asarray(fit.frames["offset"][fit.frames["exposure"] == 1200])
+    assert np.ptp(jumps) == pytest.approx(22, abs=2)
+    assert fit.mask.mean() < 0.005
+    assert fit.scatter_null == pytest.approx(1, abs=0.05)
+
+
+def test_atik_has_no_gain_keyword_and_clips_at_the_top():
+    fit = hotfit.fit_darks(REAL / "atik_m10C")
+    assert fit.detector.saturation == 65535
+    assert fit.detector.gain_source == "darks"
+    assert 0.2 < fit.detector.gain < 0.35
+    assert np.count_nonzero(fit.dq & np.uint32(hotfit.DQ.SATURATED)) == 5
+    assert fit.mask.mean() < 1e-4
+
+
+def test_two_shapes_are_refused():
+    with pytest.raises(hotfit.HotfitError, match="1039 x 1391"):
+        hotfit.fit_darks([REAL / "atik_m10C", REAL / "atik_unbinned_bias"])
