@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 import hotfit
-from hotfit import fit, kernels, simulate
+from hotfit import fit, simulate
 from hotfit.calibrate import calibrate
 from hotfit.darks import cube_darks
 
@@ -92,25 +92,11 @@ def prepare_kernel(darks):
     """Only hotfit's pass over the cube: calibration is done before, and the maps are not flagged."""
     dark_set = cube_darks(darks.cube, darks.exposure)
     calibration = calibrate(dark_set)
-    design = fit.make_design(dark_set, calibration, bias_subtracted=False)
-    noise = kernels.Noise(*map(np.float32, calibration.noise))
-    limits = fit.make_limits(dark_set, calibration, bias_subtracted=False)
-    unit = np.float32(1 / dark_set.group_exposure[-1])
-    columns = dark_set.shape[1]
-    bands = fit.cut_bands(dark_set, WORKERS, np.inf)
-    maps = fit.empty_maps(darks.cube[0].size)
-
-    def fit_band(band):
-        first, last = band
-        samples, start = dark_set.samples(first, last)
-        part = kernels.Maps(*(array[first * columns : last * columns] for array in maps))
-        counts = np.zeros((2, len(samples)), np.int64)
-        kernels.fit_pixels(samples, start, design, noise, limits, unit, part, counts)
+    gain = np.float32(calibration.detector.gain)
 
     def run():
-        with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(fit_band, bands))
-        return maps.rate
+        maps, _ = fit.fit_bands(dark_set, calibration, False, WORKERS, np.inf, None)
+        return maps.rate / gain
 
     return run
 

@@ -145,13 +145,19 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
             f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
             "darks of another exposure, or bias frames"
         )
-    workers = workers or os.cpu_count() or 1
     calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
+    maps, counts = fit_bands(darks, calibration, bias_subtracted, workers, memory, progress)
+    return assemble(darks, calibration, maps, counts, rules=rules, bias_subtracted=bias_subtracted)
+
+
+def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
+    """Run the kernel over bands of rows in threads; returns the maps, and the samples left out by frame."""
+    workers = workers or os.cpu_count() or 1
     design = make_design(darks, calibration, bias_subtracted)
     noise = kernels.Noise(*map(np.float32, calibration.noise))
-    limits = make_limits(darks, calibration, bias_subtracted)
-    unit = calibration.detector.gain if np.isfinite(calibration.detector.gain) else 1.0
-    unit = np.float32(unit / darks.group_exposure[-1])
+    limits = make_limits(darks, calibration)
+    gain = calibration.detector.gain
+    unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
     rows, columns = darks.shape
     maps = empty_maps(rows * columns)
     counts = np.zeros((2, len(darks.frames)), np.int64)
@@ -163,10 +169,9 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
         kernels.fit_pixels(samples, start, design, noise, limits, unit, part, own)
         return last - first, own
 
-    bands = cut_bands(darks, workers, memory)
     done = 0
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(fit_band, *band) for band in bands]
+        futures = [pool.submit(fit_band, *band) for band in cut_bands(darks, workers, memory)]
         try:
             for future in as_completed(futures):
                 size, own = future.result()
@@ -176,8 +181,7 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
                     progress(done, rows)
         finally:
             pool.shutdown(cancel_futures=True)
-    maps = kernels.Maps(*(array.reshape(darks.shape) for array in maps))
-    return assemble(darks, calibration, maps, counts, rules=rules, bias_subtracted=bias_subtracted)
+    return kernels.Maps(*(array.reshape(darks.shape) for array in maps)), counts
 
 
 def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
@@ -221,7 +225,7 @@ def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool)
     )
 
 
-def make_limits(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> kernels.Limits:
+def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
     """Thresholds of the kernel from the detector's noise, converter step and saturation level."""
     degrees = np.arange(len(darks.frames) + 1)
     cured = np.zeros(degrees.size, np.float32)

@@ -63,7 +63,7 @@ def kernel_maps(cube, exposure, *, offset, scale, n_combined=None, bias_subtract
         start,
         fit.make_design(darks, calibration, bias_subtracted),
         kernels.Noise(*map(np.float32, noise)),
-        fit.make_limits(darks, calibration, bias_subtracted),
+        fit.make_limits(darks, calibration),
         np.float32(1 / darks.group_exposure[-1]),
         maps,
         counts,
