@@ -9,7 +9,7 @@ STALL = 0.1
 
 CUT = 0.8
 FEWEST_CUT = 3
-"""Without a pixel that has stopped: so many that end together at less than this part of what they promise."""
+"""At least so many pixels must have stopped, or end together at less than this part of what they promise."""
 
 MARGIN = 0.99
 """The level lies this far below the lowest plateau: wells soften before they are full."""
@@ -50,7 +50,7 @@ def ceiling(top: float, step: float) -> float:
 
 
 def find_plateaus(values, group, group_exposure) -> np.ndarray:
-    """Level in adu at which each stalled pixel stays, lowest group mean since it stopped."""
+    """Level in adu at which each stalled pixel stays, lowest group mean after it stopped."""
     first_frame = values[0][np.isfinite(values[0])]
     pedestal, width = float(np.median(first_frame)), robust_sigma(first_frame)
     span = 0.4 * (float(np.nanmax(values)) - pedestal)
@@ -68,18 +68,17 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     lowest = np.minimum.accumulate(mean[::-1], axis=0)[::-1]
     first = np.argmax(stalled, axis=0)
     found = np.flatnonzero(stalled.any(axis=0))
-    level = lowest[first[found], found]
+    level = lowest[first[found] + 1, found]
     level = level[level > threshold]  # a cosmic ray does not stay
-    return level if level.size else cut_short(mean, rise, promised)
+    others = ~stalled.any(axis=0)
+    short = cut_short(mean[:, others], rise[:, others], promised[:, others], mean[-1].max(initial=0))
+    return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
 
 
-def cut_short(mean, rise, promised) -> np.ndarray:
-    """Levels of pixels that fall short in the longest exposure alone, if they end together.
+def cut_short(mean, rise, promised, highest) -> np.ndarray:
+    """Levels of pixels that promise more than the highest one and end in the longest exposure near it.
 
-    One such pixel may be a roll-off. Of pixels that promise different levels beyond the highest one and
-    all end within a tenth of it, at least FEWEST_CUT are needed.
+    One such pixel may be a roll-off; several that end together are not.
     """
-    highest = mean[-1].max(initial=0)
     beyond = mean[-2] + promised[-1] > 1.1 * highest
-    level = mean[-1, beyond & (rise[-1] < CUT * promised[-1]) & (mean[-1] > 0.9 * highest)]
-    return level if level.size >= FEWEST_CUT else np.empty(0)
+    return mean[-1, beyond & (rise[-1] < CUT * promised[-1]) & (mean[-1] > 0.9 * highest)]

@@ -423,6 +423,7 @@ def test_rules_refuse_nonsense(nonsense):
 
 def test_rules_take_a_name_or_any_row_of_names():
     assert Rules(bad="HOT").bad == ("HOT",)
-    assert Rules(bad=["HOT", "NONLINEAR"]).bad == ("HOT", "NONLINEAR")
+    for row in (["HOT", "NONLINEAR"], {"HOT": 1, "NONLINEAR": 2}, iter(("HOT", "NONLINEAR"))):
+        assert Rules(bad=row).bad == ("HOT", "NONLINEAR")
     assert Rules().bad == ("TELEGRAPH", "NONLINEAR", "UNRELIABLE_SLOPE")
     assert Rules(tolerance=0, min_sigma=0).hot is None

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import shutil
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -163,6 +164,7 @@ FRAMES = {
     "temperatures": {"temperature": np.linspace(-10, -9.7, 32)},
     "some without temperature": {"temperature": np.where(np.arange(32) % 3, -10.0, np.nan)},
     "long names": {"file": [f"{'a' * 200}/dark {i}.fits" for i in range(32)]},
+    "names that look escaped": {"file": [f"100%41 '\\n'/{i}.fits" for i in range(32)]},
     "non-ASCII names": {"file": [f"Dünkelbilder/暗 {i}.fits" for i in range(32)]},
 }
 
@@ -194,8 +196,10 @@ def test_read_gives_back_the_frames(fit, tmp_path, case):
         ("a word of " + "x" * 150,),
         ("gain 1.5 ± 0.1 e⁻/adu, from Grün/暗.fits",),
         ("first: " + "long " * 30 + "end", "second", "third: " + "y" * 72),
+        ("100%41 & 'quoted'\\n\n\ttext&",),
+        ("x" * 10 + "'/" + "y" * 70,),  # astropy cuts such text where it continues on a second card
     ],
-    ids=["none", "short", "two", "long", "long word", "non-ASCII", "several"],
+    ids=["none", "short", "two", "long", "long word", "non-ASCII", "several", "escapes", "quote and slash"],
 )
 def test_read_gives_back_the_notes(fit, tmp_path, notes):
     directory = replace(fit, notes=notes).write(tmp_path / "out")
@@ -579,9 +583,12 @@ def test_a_parent_that_cannot_be_written(fit, tmp_path, monkeypatch):
 
 
 def refusal(path):
-    """The message of the refusal, which is one line that names the file."""
-    with pytest.raises(HotfitError) as caught:
-        hotfit.DarkFit.read(path)
+    """The message of the refusal, which is one line that names the file and comes without warnings."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(HotfitError) as caught:
+            hotfit.DarkFit.read(path)
+    assert not seen
     text = str(caught.value)
     assert text.startswith(str(path))
     assert "\n" not in text

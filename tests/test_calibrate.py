@@ -1,0 +1,194 @@
+"""Detector and frame terms against simulated truth: saturation.py, noise.py, terms.py, calibrate.py."""
+
+import numpy as np
+import pytest
+
+from hotfit import simulate
+from hotfit.calibrate import calibrate, decide_gain, sample_rows
+from hotfit.darks import cube_darks
+from hotfit.noise import NoiseEstimate, fit_variance, trimmed_variance
+from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
+from hotfit.terms import biweight, untrended
+
+
+@pytest.fixture(scope="module", params=["guide", "cmos"])
+def set_with_truth(request):
+    cube, exposure, truth = simulate.cube(request.param, shape=(600, 700), seed=9)
+    return calibrate(cube_darks(cube, exposure)), truth
+
+
+def test_gain_and_read_noise(set_with_truth):
+    calibration, truth = set_with_truth
+    detector = calibration.detector
+    assert detector.gain == pytest.approx(truth.gain, rel=0.05)
+    assert detector.gain_source == "darks"
+    in_adu = detector.read_noise / detector.gain
+    assert in_adu == pytest.approx(truth.read_noise / truth.gain, rel=0.02)
+    assert detector.step == truth.camera.step
+    assert calibration.noise.read == pytest.approx(in_adu**2 + detector.step**2 / 12)
+
+
+def test_offsets_and_scales(set_with_truth):
+    calibration, truth = set_with_truth
+    timed = truth.exposure > 0
+    noise = truth.read_noise / truth.gain
+    assert np.std(truth.offset) > 1
+    assert np.std(calibration.offset - truth.offset) < 0.015 * noise
+    assert np.std(truth.scale[timed]) > 0.005
+    assert np.std((calibration.scale - truth.scale)[timed]) < 0.004
+    np.testing.assert_array_equal(calibration.scale[~timed], 1)
+
+
+def test_gauge_of_the_frame_terms(set_with_truth):
+    calibration, truth = set_with_truth
+    assert np.mean(calibration.offset) == pytest.approx(0, abs=1e-6)
+    assert np.polyfit(truth.exposure, calibration.offset, 1)[0] == pytest.approx(0, abs=1e-9)
+    assert np.average(calibration.scale, weights=truth.exposure) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("camera", ["guide", "cmos"])
+def test_saturation_level_is_just_below_the_lowest_well_reached(camera, seed):
+    cube, exposure, truth = simulate.cube(camera, shape=(300, 400), seed=seed, odd=0, hot_fraction=0.005)
+    level = calibrate(cube_darks(cube, exposure)).detector.saturation
+    full = cube[-1] >= truth.full_well
+    assert np.count_nonzero(full) > 15
+    assert level == pytest.approx(truth.full_well[full].min(), rel=0.03)
+    assert level < truth.full_well[full].min()
+
+
+def test_without_hot_pixels_every_scale_is_one():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), odd=0, hot_fraction=0, repeats=3)
+    np.testing.assert_array_equal(calibrate(cube_darks(cube, exposure)).scale, 1)
+
+
+def test_rows_with_the_brightest_pixels_are_sampled(monkeypatch):
+    monkeypatch.setattr("hotfit.calibrate.SAMPLES", 4 * 50 * 20)
+    cube = np.full((4, 200, 50), 1000, np.uint16)
+    cube += np.arange(200, dtype=np.uint16)[None, :, None]
+    cube[:, 77, :3] = 50000
+    values = sample_rows(cube_darks(cube, [0, 0, 100, 100]))
+    assert values.shape[1] <= 20 * 50
+    assert values.max() == 50000
+    assert {1000, 1199} <= set(np.unique(values)), "rows are spread over the frame too"
+
+
+@pytest.mark.parametrize("step", [1, 4, 16])
+def test_converter_step(step):
+    values = (step * np.random.default_rng(0).integers(60, 4000 // step, (3, 500))).astype(np.float32)
+    assert converter_step(values) == step
+    assert converter_step(values + 3) == step
+
+
+@pytest.mark.parametrize(
+    ("top", "step", "expected"),
+    [
+        (4095, 1, 4095),
+        (16383, 1, 16383),
+        (65535, 1, 65535),
+        (65520, 16, 65520),
+        (65532, 4, 65532),
+        (3000, 1, 65535),
+    ],
+)
+def test_ceiling(top, step, expected):
+    assert ceiling(top, step) == expected
+
+
+def plateau_set(wells, exposure, rate, roll_off=False):
+    """Samples (N, P) of 1000 quiet pixels and one hot one for each well."""
+    rng = np.random.default_rng(2)
+    exposure = np.asarray(exposure, float)
+    quiet = 1000 + rng.normal(0, 7, (exposure.size, 1000))
+    signal = rate * exposure[:, None] * np.ones(len(wells))
+    if roll_off:
+        signal = np.asarray(wells) * (1 - np.exp(-signal / np.asarray(wells)))
+    hot = np.minimum(1000 + signal, wells) + rng.normal(0, 50, signal.shape)
+    return np.concatenate([quiet, hot], axis=1).astype(np.float32)
+
+
+EXPOSURE = np.repeat([0.0, 10.0, 30.0, 60.0, 120.0], 3)
+GROUP = np.repeat(np.arange(5), 3)
+TIMES = np.unique(EXPOSURE)
+
+
+def test_plateaus_are_found_pixel_by_pixel():
+    wells = np.linspace(61000, 64000, 20)
+    values = plateau_set(wells, EXPOSURE, 3000.0)
+    found = find_plateaus(values, GROUP, TIMES)
+    np.testing.assert_allclose(np.sort(found), wells, atol=150)
+    assert saturation_level(values, GROUP, TIMES, 1.0) == pytest.approx(0.99 * 61000, rel=0.005)
+
+
+def test_wells_reached_in_the_longest_exposure_alone():
+    wells = np.linspace(61000, 64000, 20)
+    values = plateau_set(wells, EXPOSURE, np.linspace(700, 1500, 20)[None])
+    assert saturation_level(values, GROUP, TIMES, 1.0) == pytest.approx(0.99 * 61000, rel=0.02)
+
+
+def test_a_few_roll_offs_are_no_saturation():
+    values = plateau_set([30000.0, 45000.0], EXPOSURE, 700.0, roll_off=True)
+    assert saturation_level(values, GROUP, TIMES, 1.0) == 65535
+
+
+def test_a_cosmic_ray_is_no_plateau():
+    values = plateau_set([], EXPOSURE, 0.0)
+    values[4, 3] = 60000
+    assert saturation_level(values, GROUP, TIMES, 1.0) == 65535
+    assert saturation_level(values, GROUP, TIMES, 0.0) == np.inf
+
+
+def test_trimmed_variance_of_clean_and_of_spoiled_squares():
+    rng = np.random.default_rng(1)
+    for freedom in (1, 4, 9):
+        squares = 49 * rng.chisquare(freedom, 50_000)
+        assert trimmed_variance(squares, freedom) == pytest.approx(49, rel=0.02)
+        squares[:2500] += 1e6
+        assert trimmed_variance(squares, freedom) == pytest.approx(49, rel=0.04)
+
+
+def test_fit_variance_lets_go_of_unstable_bins():
+    charge = np.geomspace(1, 20000, 40)
+    true = 49 + charge / 1.5 + (0.002 * charge) ** 2
+    variance = true * (1 + np.random.default_rng(3).normal(0, 0.01, 40))
+    variance[-6:] *= 30
+    (read, _), (shot, shot_error) = fit_variance(charge, variance, np.full(40, 2000))
+    assert read == pytest.approx(49, rel=0.03)
+    assert shot == pytest.approx(1 / 1.5, rel=0.05)
+    assert abs(shot - 1 / 1.5) < 4 * shot_error
+
+
+@pytest.mark.parametrize(
+    ("given", "hint", "shot", "error", "expected"),
+    [
+        (2.0, 1.5, 0.25, 0.001, (2.0, "user")),
+        (None, 1.55, 1 / 1.5, 0.001, (1.55, "header")),
+        (None, 6.0, 1 / 1.5, 0.001, (1.5, "darks")),
+        (None, np.nan, 1 / 1.5, 0.001, (1.5, "darks")),
+        (None, 6.0, 1 / 1.5, 0.5, (6.0, "header")),
+        (None, np.nan, 1 / 1.5, 0.5, (np.nan, "unknown")),
+    ],
+)
+def test_who_decides_the_gain(given, hint, shot, error, expected):
+    gain, source, notes = decide_gain(given, hint, NoiseEstimate(49, 1, shot, error, 1000))
+    assert gain == pytest.approx(expected[0], nan_ok=True)
+    assert source == expected[1]
+    doubted = given is None and np.isfinite(hint) and (source == "darks" or error > 0.1 * shot)
+    assert bool(notes) == doubted
+
+
+def test_biweight_stays_with_the_majority():
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.01, 0.001, 1000)
+    values[:400] += np.abs(rng.normal(0.05, 0.02, 400)) + 0.01
+    centre, error = biweight(values, np.full(1000, 0.001))
+    assert centre == pytest.approx(0.01, abs=3e-4)
+    assert 2e-5 < error < 1e-4
+
+
+def test_untrended_takes_out_what_looks_like_a_line():
+    u = np.array([0.0, 0.1, 0.3, 0.3, 1.0])
+    weight = np.array([1.0, 2.0, 1.0, 1.0, 4.0])
+    np.testing.assert_allclose(untrended(3 + 5 * u, u, weight, False), 0, atol=1e-12)
+    np.testing.assert_allclose(untrended(5 * u, u, weight, True), 0, atol=1e-12)
+    assert np.abs(untrended(u**2, u, weight, False)).max() > 0.05
