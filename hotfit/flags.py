@@ -72,10 +72,12 @@ class Rules:
 
     def __post_init__(self):
         known = [flag.name for flag in DQ if flag is not DQ.DO_NOT_USE]
-        bad = (self.bad,) if isinstance(self.bad, str) else self.bad
-        if not isinstance(bad, Iterable) or not all(name in known for name in bad):
-            raise HotfitError(f"bad={self.bad!r}: no such flags; choose from {', '.join(known)}")
-        object.__setattr__(self, "bad", tuple(bad))
+        bad = (self.bad,) if isinstance(self.bad, str) or not isinstance(self.bad, Iterable) else self.bad
+        bad = tuple(dict.fromkeys(bad))
+        unknown = [name for name in bad if name not in known]
+        if unknown:
+            raise HotfitError(f"bad={unknown[0]!r}: no such flag; choose from {', '.join(known)}")
+        object.__setattr__(self, "bad", bad)
         self._check("fdr", 0, 1, "a share above 0 and below 1")
         for name in ("tolerance", "min_sigma"):
             self._check(name, -np.finfo(float).tiny, np.inf, "a number that is not negative")

@@ -260,6 +260,7 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
         line = fit_usable(y, usable, design, noise, inverse)
     if constant and frames >= limits.stuck:
         dq |= UNRELIABLE_SLOPE
+        line = (np.nan, np.nan, np.nan)
     write_pixel(y, usable, design, inverse, line, unit, maps, q)
     maps.dq[q] = dq
 

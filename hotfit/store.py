@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
 
 import hotfit
 from hotfit.errors import HotfitError
@@ -157,7 +158,8 @@ def read(path) -> DarkFit:
     if not path.is_file():
         raise HotfitError(f"{path}: no such file; give a directory that hotfit wrote")
     try:
-        with path.open("rb") as stream, warnings.catch_warnings(action="error"):
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyUserWarning)  # a truncated file is no more than a warning
             return from_hdus(fits.open(stream, memmap=False))
     except Exception as error:  # astropy has no common base for what a damaged file can raise
         reason = " ".join(str(error).split())
