@@ -14,7 +14,7 @@ from hotfit.darks import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.noise import NoiseEstimate, estimate_noise
 from hotfit.saturation import converter_step, saturation_level
-from hotfit.terms import fit_lines, frame_terms
+from hotfit.terms import fit_lines, frame_terms, robust_sigma
 
 SAMPLES = 12_000_000
 """Samples (pixels times frames) to calibrate on: 400 000 pixels of 30 frames."""
@@ -86,17 +86,14 @@ def calibrate(
         if value is not None and not value > 0:
             raise HotfitError(f"{name}={value}: give a number above zero")
     values = sample_rows(darks)
-    step = converter_step(values) if darks.dtype == np.uint16 else 0.0
+    whole_numbers = darks.dtype == np.uint16 or is_whole(values)
+    step = converter_step(values[:, np.isfinite(values).all(axis=0)]) if whole_numbers else 0.0
     level = saturation or saturation_level(values, darks.group, darks.group_exposure, step)
-    whole = np.isfinite(values).all(axis=0) & (values < level).all(axis=0)
-    if np.count_nonzero(whole) < max(2, FEWEST_WHOLE * whole.size):
-        raise HotfitError(
-            f"saturation={level:g} adu: fewer than {FEWEST_WHOLE:.0%} of the pixels stay below it, without "
-            "gaps, in all frames; give the true level, or leave out the frames with most of them"
-        )
-    values = values[:, whole]
+    values = values[:, whole_pixels(darks, values, level)]
     u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
     weight = darks.n_combined.astype(float)
+    if bias_subtracted and darks.group_exposure.size > 1:
+        check_no_pedestal(values, u, weight)
     lines = fit_lines(values, u, weight, bias_subtracted)
     noise = estimate_noise(lines, None, darks.group, u, weight)
     terms = frame_terms(lines, u, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted)
@@ -126,6 +123,42 @@ def calibrate(
     return Calibration(detector, model, terms.offset, terms.scale, notes)
 
 
+def is_whole(values) -> bool:
+    """Whether all samples, missing ones aside, are numbers that a 16-bit converter can give."""
+    known = values[np.isfinite(values)]
+    return bool(known.size and (known == np.rint(known)).all() and known.min() >= 0 and known.max() <= 65535)
+
+
+def whole_pixels(darks: DarkSet, values, level: float) -> np.ndarray:
+    """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
+    for frame, row in zip(darks.frames, values, strict=True):
+        if not np.isfinite(row).any():
+            raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
+    if (values == values[0]).all():
+        raise HotfitError(
+            f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
+        )
+    whole = np.isfinite(values).all(axis=0) & (values < level).all(axis=0)
+    found = np.count_nonzero(whole)
+    if found < max(2, FEWEST_WHOLE * whole.size):
+        raise HotfitError(
+            f"only {found} of {whole.size} pixels have no gaps and stay below saturation={level:g} adu in "
+            "all frames: give the true level, or leave out the frames with most of them"
+        )
+    return whole
+
+
+def check_no_pedestal(values, u, weight) -> None:
+    """Raise HotfitError if lines with a free intercept say that the bias is still there."""
+    intercept = fit_lines(values, u, weight, bias_subtracted=False).intercept
+    pedestal = float(np.median(intercept))
+    if abs(pedestal) > 5 * robust_sigma(intercept):
+        raise HotfitError(
+            f"bias_subtracted: the frames still have a pedestal of {pedestal:.4g} adu; subtract the bias, or "
+            "leave the intercept free"
+        )
+
+
 def sample_rows(darks: DarkSet) -> np.ndarray:
     """Samples (N, P) float32 of some rows: half spread evenly, half those with most bright pixels."""
     rows, columns = darks.shape
@@ -150,7 +183,7 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
 
 def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
     """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
-    measured = noise.shot > 0 and noise.shot_error < 0.1 * noise.shot
+    measured = 1e-3 < noise.shot < 1e3 and noise.shot_error < 0.1 * noise.shot
     own = 1 / noise.shot if measured else np.nan
     error = noise.shot_error / noise.shot * own if measured else np.nan
     if given is not None:

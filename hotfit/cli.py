@@ -5,7 +5,10 @@ The only room that prints. Everything heavy is imported after the options are un
 
 import argparse
 import json
+import os
+import signal
 import sys
+from contextlib import suppress
 
 from hotfit import __version__
 from hotfit.errors import HotfitError
@@ -35,9 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     add("-v", "--verbose", action="store_true", help="print every frame's offset, scale and dropped samples")
     add = parser.add_argument_group("detector (measured from the darks by default)").add_argument
-    add("--gain", type=float, metavar="E/ADU", help="gain in e-/adu")
-    add("--read-noise", type=float, metavar="E", help="read noise in e-")
-    add("--saturation", type=float, metavar="ADU", help="level from which samples are not used")
+    add("--gain", type=above_zero, metavar="E/ADU", help="gain in e-/adu")
+    add("--read-noise", type=above_zero, metavar="E", help="read noise in e-")
+    add("--saturation", type=above_zero, metavar="ADU", help="level from which samples are not used")
     add("--bias-subtracted", action="store_true", help="fit a line through the origin")
     add = parser.add_argument_group("what is flagged and masked").add_argument
     add("--hot", type=float, metavar="RATE", help="HOT above this rate, in the unit of the map")
@@ -53,7 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("machine").add_argument
     add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
     add(
-        "--memory", type=float, metavar="MB", default=256.0, help="frames held at once (default: %(default)s)"
+        "--memory",
+        type=above_zero,
+        metavar="MB",
+        default=256.0,
+        help="frames held at once (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"hotfit {__version__}")
     return parser
@@ -71,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = build_parser()
     options = parser.parse_args(argv)
+    with suppress(ValueError):  # only the main thread may say so; ending by exception cleans up
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(options, parser)
     except HotfitError as error:
@@ -82,6 +91,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return fail("interrupted; nothing was written", 130)
     return 0
+
+
+def above_zero(text: str) -> float:
+    """A number above zero, for argparse."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def say(text: str = "") -> None:
+    """Print a line; a reader that went away (`| head`) does not stop the fit."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, code: int = 1) -> int:
@@ -114,7 +139,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             print_darks(darks)
         if options.dry_run:
             if options.json:
-                print(json.dumps({"version": __version__, **darks_as_data(darks)}, indent=2))
+                say(json.dumps({"version": __version__, **darks_as_data(darks)}, indent=2))
             return
         with Bar(darks.shape[0], options.quiet) as bar:
             fit = fit_darks(
@@ -133,7 +158,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             print_summary(fit, output, options.verbose)
         if options.json:
             data = {"version": __version__, "output": str(output), **darks_as_data(darks), **fit.summary()}
-            print(json.dumps(data, indent=2))
+            say(json.dumps(data, indent=2))
 
 
 def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> dict:
@@ -174,16 +199,17 @@ class Bar:
 def print_darks(darks) -> None:
     """The table of frames, used and skipped, before anything is fitted."""
     width = max(len(name) for name in (*(f.name for f in darks.frames), *(s.name for s in darks.skipped)))
-    print(f"{'file':{width}}  {'type':11}  {'exposure':>10}  {'temperature':>11}  {'shape':>11}  used")
+    say(f"{'file':{width}}  {'type':11}  {'exposure':>10}  {'temperature':>11}  {'shape':>11}  used")
     shape = f"{darks.shape[0]} x {darks.shape[1]}"
     for frame in darks.frames:
         temperature = f"{frame.temperature:.2f} C" if frame.temperature == frame.temperature else "-"
         kind = frame.image_type or "-"
-        print(f"{frame.name:{width}}  {kind:11}  {frame.exposure:8g} s  {temperature:>11}  {shape:>11}  yes")
+        used = "yes" if frame.n_combined == 1 else f"yes, as {frame.n_combined} frames"
+        say(f"{frame.name:{width}}  {kind:11}  {frame.exposure:8g} s  {temperature:>11}  {shape:>11}  {used}")
     for name, reason in darks.skipped:
-        print(f"{name:{width}}  {'-':11}  {'-':>10}  {'-':>11}  {'-':>11}  no: {reason}")
+        say(f"{name:{width}}  {'-':11}  {'-':>10}  {'-':>11}  {'-':>11}  no: {reason}")
     for note in darks.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def darks_as_data(darks) -> dict:
@@ -210,28 +236,28 @@ def print_summary(fit, output, verbose: bool) -> None:
     facts = fit.summary()
     unit, noise_unit = facts["unit"], facts["read_noise_unit"]
     if verbose:
-        print()
+        say()
         for row in fit.frames:
-            print(
+            say(
                 f"{row['file']}: offset {row['offset']:+.2f} adu, scale {row['scale']:.4f}, "
                 f"{row['saturated']} samples saturated, {row['dropped']} dropped"
             )
-    print()
+    say()
     if facts["median_rate"] is not None:
         error = facts["median_rate_error"]
-        print(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
-    gain = "unknown: the map is in adu/s" if facts["gain"] is None else f"{facts['gain']:.3g} e-/adu"
-    print(f"gain          {gain} ({facts['gain_source']})")
-    print(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")
+        say(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
+    gain = "" if facts["gain"] is None else f"{facts['gain']:.3g} e-/adu ({facts['gain_source']})"
+    say(f"gain          {gain or 'unknown: the map is in adu/s'}")
+    say(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")
     level = "none" if facts["saturation"] is None else f"{facts['saturation']:.0f} adu"
-    print(f"saturation    {level} ({facts['saturation_source']})")
+    say(f"saturation    {level} ({facts['saturation_source']})")
     share = 100 * facts["masked"] / facts["pixels"]
-    print(f"masked        {facts['masked']} of {facts['pixels']} pixels ({share:.3g} %)")
+    say(f"masked        {facts['masked']} of {facts['pixels']} pixels ({share:.3g} %)")
     for flag in DQ:
         if flag is not DQ.DO_NOT_USE:
             bad = "*" if flag.name in fit.rules.bad else " "
-            print(f"  {bad} {flag.name:16}  {facts['flags'][flag.name]:8}  {MEANING[flag]}")
-    print(f"HOT means above {fit.hot_limit:.3g} {unit}; flags with a * are masked")
+            say(f"  {bad} {flag.name:16}  {facts['flags'][flag.name]:8}  {MEANING[flag]}")
+    say(f"HOT means above {fit.hot_limit:.3g} {unit}; flags with a * are masked")
     for note in fit.notes:
-        print(f"note: {note}")
-    print(f"wrote {', '.join(sorted(entry.name for entry in output.iterdir()))} in {output}")
+        say(f"note: {note}")
+    say(f"wrote {', '.join(sorted(entry.name for entry in output.iterdir()))} in {output}")

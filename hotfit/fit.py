@@ -140,7 +140,7 @@ def fit_cube(
 def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> DarkFit:
     """Calibrate a set of darks, fit its bands in threads and assemble the result."""
     times = darks.group_exposure
-    if times[-1] == 0 or (times.size < 2 and not bias_subtracted):
+    if times[-1] == 0 or times.size < 2:
         raise HotfitError(
             f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
             "darks of another exposure, or bias frames"
@@ -191,8 +191,8 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
     fitting = memory * 1e6 / workers / row_bytes
     if fitting < 1:
         raise HotfitError(
-            f"memory={memory:g} MB: one row of {len(darks.frames)} frames takes {row_bytes / 1e6:.1f} MB in "
-            f"each of {workers} threads; give more memory or fewer workers"
+            f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
+            f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
         )
     height = int(max(1, min(fitting, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]
@@ -244,11 +244,11 @@ def stuck_length(step: float, noise: float, pixels: int) -> int:
     """Equal samples in a row that noise does not produce once in 1000 frames: `noise`, `step` in adu."""
     likeliest = stats.norm.cdf(step / 2, scale=noise) - stats.norm.cdf(-step / 2, scale=noise)
     if likeliest <= 0:
-        return 2
+        return 3
     return 2 + int(np.log(pixels * 1e3) / -np.log(min(likeliest, 1 - 1e-9)))
 
 
 def empty_maps(pixels: int) -> kernels.Maps:
     """Uninitialised maps of that many pixels."""
-    other = {"n_used": np.uint16, "n_groups": np.uint8, "dq": np.uint32}
+    other = {"n_used": np.uint16, "n_groups": np.uint16, "dq": np.uint32}
     return kernels.Maps(*(np.empty(pixels, other.get(name, np.float32)) for name in kernels.Maps._fields))

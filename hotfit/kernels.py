@@ -80,7 +80,7 @@ class Maps(NamedTuple):
     misfit: np.ndarray  # float32, largest |group mean - line|, single-frame sigmas
     misfit_fraction: np.ndarray  # float32, the same over the largest usable dark signal
     n_used: np.ndarray  # uint16, samples
-    n_groups: np.ndarray  # uint8, exposure times
+    n_groups: np.ndarray  # uint16, exposure times
     dq: np.ndarray  # uint32
 
 

@@ -120,6 +120,8 @@ def fit_variance(charge, variance, degrees):
         return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
 
     found = optimize.least_squares(misfit, np.ones(3), bounds=(0, np.inf), loss="cauchy", f_scale=2.0)
-    spread = np.sqrt(np.diag(np.linalg.pinv(found.jac.T @ found.jac)))
+    information = found.jac.T @ found.jac
+    spread = np.sqrt(np.diag(np.linalg.pinv(information)))
+    spread[np.diag(information) < 1] = np.inf  # not seen in these bins
     value, error = found.x * start, spread * start
     return (float(value[0]), float(error[0])), (float(value[1]), float(error[1]))

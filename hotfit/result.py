@@ -14,7 +14,7 @@ from hotfit.darks import DarkSet
 from hotfit.flags import DQ, Rules, Verdict, decide
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class DarkFit:
     """Dark-current map with errors, bad-pixel mask and reasons.
 
@@ -33,7 +33,7 @@ class DarkFit:
     misfit, misfit_fraction : (rows, columns) float32 array
         Largest distance of a group mean from the line: in single-frame sigmas, and as a part of the
         pixel's largest usable dark signal.
-    n_used, n_groups : (rows, columns) uint16 and uint8 array
+    n_used, n_groups : (rows, columns) uint16 array
         Samples and exposure times used.
     dq : (rows, columns) uint32 array
         Bits of `hotfit.DQ`.
@@ -73,6 +73,12 @@ class DarkFit:
     lack_of_fit_null: float
     scatter_null: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        rows, columns = self.rate.shape
+        masked = np.count_nonzero(self.mask)
+        size = f"{len(self.frames)} frames of {rows} x {columns}"
+        return f"<DarkFit: {size}, {spelled(self.unit)}, {masked} pixels masked>"
 
     @property
     def mask(self) -> np.ndarray:

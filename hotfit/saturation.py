@@ -17,6 +17,8 @@ MARGIN = 0.99
 
 def converter_step(values) -> float:
     """Largest power of two that divides all differences of whole-numbered samples: 16 for 12 bits in 16."""
+    if values.size == 0:
+        return 1.0
     whole = values.astype(np.int64)
     rest = int(np.bitwise_or.reduce((whole - whole.flat[0]).ravel()))
     return float(min(rest & -rest, 256)) if rest else 1.0
@@ -72,6 +74,7 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     level = level[level > threshold]  # a cosmic ray does not stay
     others = ~stalled.any(axis=0)
     short = cut_short(mean[:, others], rise[:, others], promised[:, others], mean[-1].max(initial=0))
+    short = short[short > threshold]
     return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
 
 

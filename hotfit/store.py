@@ -53,9 +53,9 @@ def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
         open_to_others(made)
         replace_directory(made, directory)
     except OSError as error:
+        reason = error.strerror or str(error).partition(".")[0]
         raise HotfitError(
-            f"{directory}: cannot be written ({error.strerror or error}); free some space or choose another "
-            "output directory"
+            f"{directory}: cannot be written ({reason}); free some space or choose another directory"
         ) from error
     finally:
         if made is not None:
@@ -66,6 +66,9 @@ def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
 def check_output(directory: Path, *, overwrite: bool) -> None:
     """Raise HotfitError if `directory` is in the way."""
     directory = Path(directory)
+    for parent in directory.parents:
+        if parent.exists() and not parent.is_dir():
+            raise HotfitError(f"{directory}: {parent} is a file; choose another directory")
     if not os.path.lexists(directory):
         return
     if not overwrite:
@@ -159,6 +162,7 @@ def read(path) -> DarkFit:
         raise HotfitError(f"{path}: no such file; give a directory that hotfit wrote")
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", AstropyUserWarning)  # a truncated file is no more than a warning
             return from_hdus(fits.open(stream, memmap=False))
     except Exception as error:  # astropy has no common base for what a damaged file can raise

@@ -253,7 +253,7 @@ def test_nonsense_is_refused_by_name(small, arguments, named):
 
 
 def test_stuck_length_is_beyond_chance():
-    assert stuck_length(0.0, 7.0, 10**6) == 2
+    assert stuck_length(0.0, 7.0, 10**6) == 3
     noise, step, pixels = 3.0, 16.0, 10**6
     length = stuck_length(step, noise, pixels)
     rng = np.random.default_rng(0)
@@ -269,3 +269,42 @@ def test_an_open_set_can_be_fitted_again(tmp_path):
         first = hotfit.fit_darks(darks)
         assert_same_maps(hotfit.fit_darks(darks), first)
     assert first.detector.gain_source in ("header", "darks")
+
+
+def test_whole_numbers_in_floats_know_their_step_and_ceiling():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), repeats=3, seed=6)
+    whole, floats = (hotfit.fit_cube(frames, exposure) for frames in (cube, cube.astype(np.int32)))
+    assert floats.detector == whole.detector
+    np.testing.assert_array_equal(floats.mask, whole.mask)
+
+
+def test_replicates_without_charge_do_not_make_up_a_gain():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), exposures=(0, 1000), repeats=(5, 1), odd=0)
+    fit = hotfit.fit_cube(cube, exposure)
+    assert np.isnan(fit.detector.gain)
+    assert str(fit.unit) == "adu / s"
+
+
+def test_a_pedestal_is_not_taken_for_dark_current():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), exposures=(90, 1000), repeats=3)
+    with pytest.raises(hotfit.HotfitError, match="pedestal"):
+        hotfit.fit_cube(cube, exposure, bias_subtracted=True)
+
+
+def test_copies_and_empty_frames_are_refused_by_name():
+    cube, exposure, _ = simulate.cube("guide", shape=(30, 40), repeats=2)
+    with pytest.raises(hotfit.HotfitError, match="do not differ"):
+        hotfit.fit_cube(np.repeat(cube[:1], len(cube), axis=0), exposure)
+    gap = cube.astype(np.float32)
+    gap[2] = np.nan
+    with pytest.raises(hotfit.HotfitError, match="frame 3: holds no valid sample"):
+        hotfit.fit_cube(gap, exposure)
+
+
+def test_more_exposures_than_a_byte_counts():
+    exposure = np.repeat(100 * 1.006 ** np.arange(260), 2)
+    rng = np.random.default_rng(0)
+    cube = (1000 + exposure[:, None, None] * 0.1 + rng.normal(0, 7, (520, 12, 15))).astype(np.uint16)
+    fit = hotfit.fit_cube(cube, exposure, gain=1.5)
+    assert (fit.n_groups == 260).all()
+    assert not fit.mask.any()
