@@ -26,7 +26,6 @@ EXTENSIONS = {
 }
 """Image extensions of dark_current.fits and the attributes they hold."""
 
-
 PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What long FITS text can hold as it is; the rest is written as in an URL."""
 

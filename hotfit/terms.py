@@ -35,12 +35,10 @@ class Lines(NamedTuple):
 
 
 class FrameTerms(NamedTuple):
-    """Per frame: offset in adu, dark scale and its error."""
+    """Per frame: offset in adu and dark scale."""
 
     offset: np.ndarray
     scale: np.ndarray
-    scale_error: np.ndarray
-    thermometers: int
 
 
 def basis(u, bias_subtracted: bool) -> np.ndarray:
@@ -72,22 +70,19 @@ def frame_terms(lines: Lines, u, weight, read, shot, bias_subtracted: bool) -> F
     above = np.maximum(lines.signal - max(quiet_signal, 0), 0)
     hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
     if hot.size < FEWEST_HOT:
-        nothing = np.zeros_like(u)
-        return FrameTerms(
-            untrended(common, u, weight, bias_subtracted), nothing + 1, nothing + np.nan, hot.size
-        )
+        return FrameTerms(untrended(common, u, weight, bias_subtracted), np.ones_like(u))
     excess = lines.signal[hot] - quiet_signal
     ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
     error = np.sqrt(read + shot * np.outer(u, lines.signal[hot])) / excess
-    shared = np.array([biweight(*row) for row in zip(ratio, error, strict=True)])
-    change, error = complete(shared[:, 0], shared[:, 1], u, weight, bias_subtracted)
-    offset = untrended(common - shared[:, 0] * quiet_signal, u, weight, bias_subtracted)
+    shared, shared_error = np.array([biweight(*row) for row in zip(ratio, error, strict=True)]).T
+    change = complete(shared, shared_error, u, weight, bias_subtracted)
+    offset = untrended(common - shared * quiet_signal, u, weight, bias_subtracted)
     timed = u > 0
-    scale, scale_error = np.ones_like(u), np.full_like(u, np.nan)
-    scale_error[timed] = error[timed] / u[timed]
-    scale[timed] += change[timed] / u[timed] * JITTER**2 / (JITTER**2 + scale_error[timed] ** 2)
+    scale = np.ones_like(u)
+    drawn_back = JITTER**2 / (JITTER**2 + (shared_error[timed] / u[timed]) ** 2)
+    scale[timed] += change[timed] / u[timed] * drawn_back
     scale[timed] /= np.average(scale[timed], weights=(u * weight)[timed])
-    return FrameTerms(offset, scale, scale_error, hot.size)
+    return FrameTerms(offset, scale)
 
 
 def clipped_mean(values) -> float:
@@ -98,7 +93,7 @@ def clipped_mean(values) -> float:
 
 
 def untrended(offset, u, weight, bias_subtracted: bool) -> np.ndarray:
-    """Offsets without the part that looks like intercept and dark current."""
+    """What a weighted fit of intercept and dark current leaves of the offsets."""
     columns = basis(u, bias_subtracted)
     root = np.sqrt(weight)
     return offset - columns @ np.linalg.lstsq(columns * root[:, None], offset * root, rcond=None)[0]
@@ -122,12 +117,10 @@ def biweight(values, errors) -> tuple[float, float]:
     return centre, float(1 / np.sqrt(max(say.sum(), 1e-30)))
 
 
-def complete(shared, error, u, weight, bias_subtracted: bool) -> tuple[np.ndarray, np.ndarray]:
+def complete(shared, error, u, weight, bias_subtracted: bool) -> np.ndarray:
     """Add back the part of (scale - 1) * u that the pixels' own lines took up, as the smallest jitter.
 
     Frames of zero exposure have none, which fixes the constant; the smallest sum of squared scale changes
     fixes the rest.
     """
-    columns = basis(u, bias_subtracted)
-    root = np.sqrt(weight / (JITTER**2 * u**2 + error**2))
-    return shared - columns @ np.linalg.lstsq(columns * root[:, None], shared * root, rcond=None)[0], error
+    return untrended(shared, u, weight / (JITTER**2 * u**2 + error**2), bias_subtracted)
