@@ -10,6 +10,12 @@ from hotfit.terms import FrameTerms, Lines, robust_sigma
 FEWEST = 40
 """Pixels in the hottest bin of the curve of variance against charge."""
 
+BULK = 60_000
+"""Pixels of the quiet bulk that are enough for the read noise."""
+
+CHARGED = 0.02
+"""Part of the longest exposure from which replicates hold charge to measure the gain on."""
+
 MODEL_ERROR = 0.02
 """Relative error of every point of the curve beyond its statistics: faint cosmic rays raise the cold end."""
 
@@ -27,10 +33,14 @@ class NoiseEstimate(NamedTuple):
 def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> NoiseEstimate:
     """Fit variance against charge over bins of pixels of like dark signal and over exposure groups.
 
-    Replicates of one exposure are used where there are any, else what the lines leave over. A term that
-    grows as the square of the charge takes up temperature jitter that the frame scales leave.
+    Replicates of one exposure are used where any have gathered charge, else what the lines leave over. A
+    term that grows as the square of the charge takes up temperature jitter that the frame scales leave.
     """
     floor = float(np.median(lines.intercept)) + 5 * robust_sigma(lines.intercept)
+    bins = signal_bins(lines.signal)
+    pixels = np.concatenate(bins)
+    lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.leverage)
+    ends = np.cumsum([part.size for part in bins])
     residual = lines.residual
     if terms is not None:
         change = ((terms.scale - 1) * u).astype(np.float32)
@@ -38,7 +48,7 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         residual = residual - terms.offset.astype(np.float32)[:, None] - np.outer(change, lines.signal)
     readout = np.maximum(lines.intercept - floor, 0)
     groups = [
-        (lines.signal * time + readout, squares, freedom)
+        (np.split(lines.signal * time + readout, ends[:-1]), np.split(squares, ends[:-1]), freedom)
         for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight)
     ]
     if not groups:  # two frames: the spread over the pixels is at least the noise
@@ -51,37 +61,42 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     return NoiseEstimate(read, read_error, shot, shot_error, floor)
 
 
-def variance_curve(charge, squares, freedom, read, shot):
-    """Yield (charge, variance, degrees of freedom) of bins of pixels of like charge."""
-    for pixels in charge_bins(charge):
-        mean = float(charge[pixels].mean(dtype=float))
-        expected = 1 + max(shot, 0) * (np.maximum(charge[pixels], 0) - max(mean, 0)) / (
+def variance_curve(charges, squares, freedom, read, shot):
+    """Yield (charge, variance, degrees of freedom) of each bin of pixels of like charge."""
+    for charge, square in zip(charges, squares, strict=True):
+        mean = float(charge.mean(dtype=float))
+        expected = 1 + max(shot, 0) * (np.maximum(charge, 0) - max(mean, 0)) / (
             max(read, 1e-6) + max(shot, 0) * max(mean, 0)
         )
-        yield mean, trimmed_variance(squares[pixels] / expected, freedom), freedom * pixels.size
+        yield mean, trimmed_variance(square / expected, freedom), freedom * charge.size
 
 
 def deviations(residual, leverage, group, u, weight):
     """Yield (sums of squares (P,), degrees of freedom, time) of each group of replicates, or each frame."""
     sizes = np.bincount(group)
-    if sizes.max() > 1:
-        for k in np.flatnonzero(sizes > 1):
-            part, share = residual[group == k], weight[group == k].astype(np.float32)[:, None]
-            mean = (part * share).sum(axis=0) / share.sum()
-            yield (share * (part - mean) ** 2).sum(axis=0), int(sizes[k] - 1), u[group == k][0]
+    for k in np.flatnonzero(sizes > 1):
+        part, share = residual[group == k], weight[group == k].astype(np.float32)[:, None]
+        mean = (part * share).sum(axis=0) / share.sum()
+        yield (share * (part - mean) ** 2).sum(axis=0), int(sizes[k] - 1), u[group == k][0]
+    if (sizes[group] > 1)[u > CHARGED].any():
         return
-    for i in np.flatnonzero(leverage < 0.9):
+    for i in np.flatnonzero((leverage < 0.9) & (sizes[group] == 1)):
         yield weight[i] * residual[i] ** 2 / (1 - leverage[i]), 1, u[i]
 
 
-def charge_bins(charge) -> list[np.ndarray]:
-    """Indices of pixels in bins of rising charge: quarters of the bulk, then finer and finer."""
-    top = np.geomspace(max(charge.size * 0.1, FEWEST), FEWEST, 12)
-    edges = [0, *np.linspace(0.2, 0.8, 4) * charge.size, *(charge.size - top)]
-    edges = np.unique(np.clip(np.array(edges), 0, charge.size).astype(int))
-    order = np.argpartition(charge, np.minimum(edges, charge.size - 1))
-    parts = [order[a:b] for a, b in zip(edges, [*edges[1:], charge.size], strict=True)]
-    return [part for part in parts if part.size >= FEWEST / 2] or [order]
+def signal_bins(signal) -> list[np.ndarray]:
+    """Indices of pixels in bins of rising signal: the bulk, thinned, in one; the warm ones finer and finer.
+
+    Bins inside the bulk would be bins of its noise.
+    """
+    limit = float(np.median(signal)) + 5 * robust_sigma(signal)
+    bulk, warm = np.flatnonzero(signal <= limit), np.flatnonzero(signal > limit)
+    bulk = bulk[:: max(1, bulk.size // BULK)]
+    warm = warm[np.argsort(signal[warm])]
+    edges = [0]
+    while warm.size - edges[-1] >= 2 * FEWEST:
+        edges.append(edges[-1] + max(FEWEST, (warm.size - edges[-1]) // 4))
+    return [bulk, *(part for part in np.split(warm, edges[1:]) if part.size >= FEWEST)]
 
 
 def trimmed_variance(squares, freedom: int) -> float:
@@ -103,7 +118,7 @@ def trimmed_variance(squares, freedom: int) -> float:
 
 
 def fit_variance(charge, variance, degrees):
-    """((read, error), (shot, error)) of variance = read + shot * charge + rest * charge**2, none negative.
+    """((read, error), (shot, error)) of variance = read + shot * charge + rest * charge**2.
 
     In logarithms, so that all bins count by their relative errors, and with a loss that lets go of bins
     ruled by pixels that do not repeat themselves.
@@ -119,7 +134,7 @@ def fit_variance(charge, variance, degrees):
     def misfit(share):
         return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
 
-    found = optimize.least_squares(misfit, np.ones(3), bounds=(0, np.inf), loss="cauchy", f_scale=2.0)
+    found = optimize.least_squares(misfit, np.ones(3), bounds=([0, 0, -300], np.inf), loss="cauchy", f_scale=2.0)
     information = found.jac.T @ found.jac
     spread = np.sqrt(np.diag(np.linalg.pinv(information)))
     spread[np.diag(information) < 1] = np.inf  # not seen in these bins

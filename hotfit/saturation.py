@@ -17,10 +17,10 @@ MARGIN = 0.99
 
 def converter_step(values) -> float:
     """Largest power of two that divides all differences of whole-numbered samples: 16 for 12 bits in 16."""
-    if values.size == 0:
+    whole = values[np.isfinite(values)].astype(np.int64)
+    if whole.size == 0:
         return 1.0
-    whole = values.astype(np.int64)
-    rest = int(np.bitwise_or.reduce((whole - whole.flat[0]).ravel()))
+    rest = int(np.bitwise_or.reduce(whole - whole[0]))
     return float(min(rest & -rest, 256)) if rest else 1.0
 
 

@@ -6,23 +6,40 @@ line, divided by their dark signal, gives the scales.
 An offset that is constant or grows with exposure cannot be told from intercept and dark current, nor a
 common scale from the rates. Offsets therefore have mean 0 and no trend with exposure, and the
 exposure-weighted mean scale is 1.
+
+A roll-off that many hot pixels share must not pass for temperature. Frames of equal exposure differ by
+temperature alone, so that their scales are free, and their spread is the jitter. How far the mean scale of
+an exposure may depart follows from it: by jitter / sqrt(frames). Hot pixels that depart further bend
+themselves, and have no say in it.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-HOT_SIGMA = 30.0
+HOT_SIGMA = 20.0
 """Dark signal in the longest exposure, in sigmas of that sample, that makes a pixel a thermometer.
 
 Fainter ones are biased: a pixel taken for hot because of its noise is not linear for the same noise.
 """
 
-FEWEST_HOT = 100
+QUIET = 100_000
+"""Quiet pixels that are enough for the offsets."""
+
+FEWEST_HOT = 30
 """With fewer thermometers every scale is 1."""
 
+MOST_HOT = 5000
+"""More are not needed: the hottest are the least noisy."""
+
 JITTER = 0.01
-"""Expected rms of the scales: what a frame too short to measure its scale is drawn back to 1 by."""
+"""Rms of the scales that is expected before any is measured,"""
+
+PRIOR_DEGREES = 2.0
+"""and the degrees of freedom that this expectation counts for."""
+
+PLAUSIBLE = 3.0
+"""Sigmas of jitter and of its own noise by which a hot pixel may depart and still count as a thermometer."""
 
 
 class Lines(NamedTuple):
@@ -35,10 +52,19 @@ class Lines(NamedTuple):
 
 
 class FrameTerms(NamedTuple):
-    """Per frame: offset in adu and dark scale."""
+    """Per frame: offset in adu, dark scale, and the relative error that is left in the scale."""
 
     offset: np.ndarray
     scale: np.ndarray
+    scale_error: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+class Change(NamedTuple):
+    """Change of the dark scale by frame or by exposure, and its error; inf where it cannot be seen."""
+
+    value: np.ndarray
+    error: np.ndarray
 
 
 def basis(u, bias_subtracted: bool) -> np.ndarray:
@@ -61,28 +87,107 @@ def robust_sigma(values) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def frame_terms(lines: Lines, u, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
+def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
     low, high = np.quantile(lines.signal, [0.02, 0.6])
-    quiet = (lines.signal >= low) & (lines.signal <= high)
+    quiet = np.flatnonzero((lines.signal >= low) & (lines.signal <= high))
+    quiet = quiet[:: max(1, quiet.size // QUIET)]
     common = np.array([clipped_mean(row[quiet]) for row in lines.residual])
     quiet_signal = float(lines.signal[quiet].mean())
     above = np.maximum(lines.signal - max(quiet_signal, 0), 0)
     hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
+    hot = hot[np.argsort(-above[hot])[:MOST_HOT]]
     if hot.size < FEWEST_HOT:
-        return FrameTerms(untrended(common, u, weight, bias_subtracted), np.ones_like(u))
+        offset = untrended(common, u, weight, bias_subtracted)
+        return FrameTerms(offset, np.ones_like(u), np.where(u > 0, JITTER, 0.0))
     excess = lines.signal[hot] - quiet_signal
     ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
-    error = np.sqrt(read + shot * np.outer(u, lines.signal[hot])) / excess
-    shared, shared_error = np.array([biweight(*row) for row in zip(ratio, error, strict=True)]).T
-    change = complete(shared, shared_error, u, weight, bias_subtracted)
-    offset = untrended(common - shared * quiet_signal, u, weight, bias_subtracted)
-    timed = u > 0
-    scale = np.ones_like(u)
-    drawn_back = JITTER**2 / (JITTER**2 + (shared_error[timed] / u[timed]) ** 2)
-    scale[timed] += change[timed] / u[timed] * drawn_back
-    scale[timed] /= np.average(scale[timed], weights=(u * weight)[timed])
-    return FrameTerms(offset, scale)
+    error = np.sqrt((read + shot * np.outer(u, lines.signal[hot])) / weight[:, None]) / excess
+    within = within_exposures(ratio, error, u, group, weight)
+    jitter = jitter_rms(within, group)
+    between, notes = between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted)
+    within, between = drawn_back(within, jitter), drawn_back(between, jitter / np.sqrt(np.bincount(group)))
+    change = within.value + between.value[group]
+    offset = untrended(common - change * u * quiet_signal, u, weight, bias_subtracted)
+    scale = 1 + change
+    scale[u > 0] /= np.average(scale[u > 0], weights=(u * weight)[u > 0])
+    left = np.hypot(within.error, between.error[group])
+    return FrameTerms(offset, scale, np.where(u > 0, left, 0.0), notes)
+
+
+def within_exposures(ratio, error, u, group, weight) -> Change:
+    """Departure of each frame's scale from the mean of its exposure; `ratio`, `error` (N, P): of hot pixels."""
+    value, spread = np.zeros_like(u), np.full_like(u, np.inf)
+    for k in np.unique(group[u > 0]):
+        part = group == k
+        if np.count_nonzero(part) < 2:
+            spread[part] = 0.0  # all of its change is that of the exposure
+            continue
+        share = weight[part] / weight[part].sum()
+        departure = ratio[part] - share @ ratio[part]
+        for i, row, own, s in zip(np.flatnonzero(part), departure, error[part], share, strict=True):
+            value[i], spread[i] = biweight(row, own * np.sqrt(1 - s)) / u[i]
+        value[part] -= share @ value[part]
+    return Change(value, spread)
+
+
+def jitter_rms(within: Change, group) -> float:
+    """Rms of the scales from frames of equal exposure, with `JITTER` as what is expected beforehand."""
+    frames = np.bincount(group)[group]
+    seen = (frames > 1) & np.isfinite(within.error)
+    degrees = 1 - 1 / frames[seen]
+    noise = within.error[seen] ** 2
+    say = (JITTER**2 / (JITTER**2 + noise)) ** 2
+    square = (say * (within.value[seen] ** 2 - degrees * noise)).sum()
+    square = max(square, 0.0) + PRIOR_DEGREES * JITTER**2
+    return float(np.sqrt(square / ((say * degrees).sum() + PRIOR_DEGREES)))
+
+
+def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: bool):
+    """Departure of each exposure's mean scale, (K,), from hot pixels whose departure can be temperature.
+
+    What a pixel's own line took up of it is added back as the smallest jitter. Frames of zero exposure have
+    none, which fixes the constant; the smallest sum of squared scale changes fixes the rest.
+    """
+    frames = np.bincount(group)
+    total = np.bincount(group, weight)
+    time = np.bincount(group, u) / frames
+    join = (group == np.arange(frames.size)[:, None]) * weight / total[:, None]
+    mean, noise = (join @ ratio).astype(float), np.sqrt(join**2 @ error**2)
+    allowed = jitter / np.sqrt(frames) * time
+    departure = completed(mean, time, allowed, np.median(noise, axis=1), bias_subtracted)
+    timed = time > 0
+    limit = PLAUSIBLE * (allowed[timed, None] + noise[timed])
+    plausible = (np.abs(departure[timed]) < limit).all(axis=0)
+    found = np.count_nonzero(plausible)
+    value, spread = np.zeros_like(time), np.full_like(time, np.inf)
+    if found >= FEWEST_HOT:
+        rows = zip(mean[:, plausible], noise[:, plausible], strict=True)
+        shared, shared_error = np.array([biweight(*row) for row in rows]).T
+        shared = completed(shared, time, allowed, shared_error, bias_subtracted)
+        value[timed], spread[timed] = shared[timed] / time[timed], shared_error[timed] / time[timed]
+    return Change(value, spread), bending(found, plausible.size, jitter)
+
+
+def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray:
+    """Add back what lines took up of changes (K,) or (K, P) whose rms is `allowed`, as the smallest change."""
+    return untrended(values, time, 1 / (allowed**2 + error**2), bias_subtracted)
+
+
+def bending(found: int, hot: int, jitter: float) -> tuple[str, ...]:
+    """A note if most hot pixels depart from the line by more than temperature explains."""
+    if found > hot / 2:
+        return ()
+    return (
+        f"{hot - found} of {hot} hot pixels bend by more than frames of equal exposure ({100 * jitter:.2g} % rms) "
+        "can explain by temperature: taken for roll-off, not for a warmer sensor",
+    )
+
+
+def drawn_back(change: Change, rms) -> Change:
+    """A change with an error, drawn back to none as far as it is noise; its error is what is then left."""
+    share = rms**2 / (rms**2 + change.error**2)
+    return Change(share * change.value, np.sqrt(share) * np.minimum(change.error, 1e9))
 
 
 def clipped_mean(values) -> float:
@@ -92,35 +197,28 @@ def clipped_mean(values) -> float:
     return float(values[near].mean(dtype=float))
 
 
-def untrended(offset, u, weight, bias_subtracted: bool) -> np.ndarray:
-    """What a weighted fit of intercept and dark current leaves of the offsets."""
+def untrended(values, u, weight, bias_subtracted: bool) -> np.ndarray:
+    """What a weighted fit of intercept and dark current leaves of `values`, (N,) or (N, P)."""
     columns = basis(u, bias_subtracted)
     root = np.sqrt(weight)
-    return offset - columns @ np.linalg.lstsq(columns * root[:, None], offset * root, rcond=None)[0]
+    solver = np.linalg.pinv(columns * root[:, None]) * root
+    return values - columns @ (solver @ values)
 
 
 def biweight(values, errors) -> tuple[float, float]:
     """Location that most values share, and its error: Tukey's biweight in units of each value's own error.
 
     Values further off than five of their errors have no say: the roll-off of single pixels stays in their
-    own residuals. No value has more say than the median one: the few brightest pixels, which bend as they
-    near their full well, would else decide alone.
+    own residuals. The best tenth of them have the same say: the few brightest pixels, which bend as they near
+    their full well, would else decide alone. Where values scatter by more than their errors, so does this.
     """
-    typical = np.median(errors)
-    centre = float(np.median(values[errors <= typical]))
+    typical = np.quantile(errors, 0.1)
+    centre = float(np.median(values[errors <= np.median(errors)]))
     for _ in range(20):
         z = (values - centre) / (5 * errors)
         say = np.where(np.abs(z) < 1, (1 - z**2) ** 2, 0) / np.maximum(errors, typical) ** 2
         if not say.any():
             break
         centre = float(np.average(values, weights=say))
-    return centre, float(1 / np.sqrt(max(say.sum(), 1e-30)))
-
-
-def complete(shared, error, u, weight, bias_subtracted: bool) -> np.ndarray:
-    """Add back the part of (scale - 1) * u that the pixels' own lines took up, as the smallest jitter.
-
-    Frames of zero exposure have none, which fixes the constant; the smallest sum of squared scale changes
-    fixes the rest.
-    """
-    return untrended(shared, u, weight / (JITTER**2 * u**2 + error**2), bias_subtracted)
+    noise = max(1.0, robust_sigma((values - centre) / errors))
+    return centre, float(noise / np.sqrt(max(say.sum(), 1e-30)))
