@@ -29,6 +29,10 @@ GAIN_AGREEMENT = 0.1
 """A header gain this close to the darks' own, or within three of its errors, is believed."""
 
 
+NOISE_AGREEMENT = 1.2
+"""A given read noise whose variance differs by more than this factor from the darks' own gets a note."""
+
+
 @dataclass(frozen=True)
 class Detector:
     """The detector as the fit sees it."""
@@ -52,12 +56,15 @@ class NoiseModel(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """A detector, its noise model, and the N frames' offsets (adu) and dark scales (dimensionless)."""
+    """A detector, its noise model, and how N frames in K exposures depart from the set."""
 
     detector: Detector
     noise: NoiseModel
-    offset: np.ndarray
-    scale: np.ndarray
+    offset: np.ndarray  # (N,) adu
+    scale: np.ndarray  # (N,) relative dark current
+    scale_error: np.ndarray  # (N,)
+    left: np.ndarray  # (K,) squared relative error of one sample of that exposure that the scales leave
+    excess: float  # variance of the quiet pixels over that of the noise model: not 1 where noise was given
     notes: tuple[str, ...]
 
 
@@ -102,28 +109,43 @@ def calibrate(
     terms = frame_terms(lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted)
     noise = estimate_noise(lines, terms, darks.group, u, weight)
     gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
-    if read_noise is None and not np.isfinite(noise.read_error):
-        notes += ("two frames leave nothing over: their noise is taken from the spread of the pixels",)
-    read_variance = max(noise.read, step**2 / 12, 1e-12)
-    read_noise_source = "darks"
-    if read_noise is not None:
-        if not np.isfinite(gain):
-            raise HotfitError(f"read_noise={read_noise} e- needs a gain, and the darks show none: give gain")
-        read_variance = (read_noise / gain) ** 2 + step**2 / 12
-        read_noise_source = "user"
-    in_electrons = gain if np.isfinite(gain) else 1.0
     detector = Detector(
         gain=gain,
         gain_source=gain_source,
-        read_noise=float(np.sqrt(max(read_variance - step**2 / 12, 0))) * in_electrons,
-        read_noise_source=read_noise_source,
+        read_noise=decide_read_noise(read_noise, gain, noise, step),
+        read_noise_source="darks" if read_noise is None else "user",
         saturation=float(level),
         saturation_source="user" if saturation else "darks",
         step=step,
     )
+    in_electrons = gain if np.isfinite(gain) else 1.0
+    read_variance = max((detector.read_noise / in_electrons) ** 2 + step**2 / 12, 1e-12)
     shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
     model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
-    return Calibration(detector, model, terms.offset, terms.scale, notes)
+    excess = noise.read / read_variance if np.isfinite(noise.read_error) and noise.read > 0 else 1.0
+    notes += doubts(read_noise, noise, excess, step, in_electrons) + terms.notes
+    return Calibration(
+        detector, model, terms.offset, terms.scale, terms.scale_error, terms.left, excess, notes
+    )
+
+
+def decide_read_noise(given, gain, noise: NoiseEstimate, step) -> float:
+    """Read noise without the quantisation part: in e- where the gain is known, else in adu."""
+    if given is not None and not np.isfinite(gain):
+        raise HotfitError(f"read_noise={given} e- needs a gain, and the darks show none: give gain")
+    if given is not None:
+        return float(given)
+    return float(np.sqrt(max(noise.read - step**2 / 12, 0))) * (gain if np.isfinite(gain) else 1.0)
+
+
+def doubts(given, noise: NoiseEstimate, excess, step, in_electrons) -> tuple[str, ...]:
+    """Notes on a read noise that rests on little, or that the darks contradict."""
+    if given is None and not np.isfinite(noise.read_error):
+        return ("two frames leave nothing over: their noise is taken from the spread of the pixels",)
+    if given is None or 1 / NOISE_AGREEMENT < excess < NOISE_AGREEMENT:
+        return ()
+    own = np.sqrt(max(noise.read - step**2 / 12, 0)) * in_electrons
+    return (f"read_noise={given:g} e- is used as given, but the darks show {own:.3g} e-",)
 
 
 def is_whole(values) -> bool:
@@ -189,13 +211,18 @@ def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[st
     measured = 1e-3 < noise.shot < 1e3 and noise.shot_error < 0.1 * noise.shot
     own = 1 / noise.shot if measured else np.nan
     error = noise.shot_error / noise.shot * own if measured else np.nan
+    shown = f"the darks show {own:.3g} +- {error:.1g}"
+
+    def agrees(value):
+        return abs(value - own) < max(GAIN_AGREEMENT * own, 3 * error)
+
     if given is not None:
-        return float(given), "user", ()
-    if np.isfinite(hint):
-        if not measured:
-            return float(hint), "header", ("the darks hold too few warm pixels to check the header's gain",)
-        if abs(hint - own) < max(GAIN_AGREEMENT * own, 3 * error):
-            return float(hint), "header", ()
-        note = f"header gain {hint:g} e-/adu is not used: the darks show {own:.3g} +- {error:.1g}"
-        return own, "darks", (note,)
-    return (own, "darks", ()) if measured else (np.nan, "unknown", ())
+        doubted = measured and not agrees(given)
+        return float(given), "user", (f"gain={given:g} e-/adu is used as given, but {shown}",) * doubted
+    if not np.isfinite(hint):
+        return (own, "darks", ()) if measured else (np.nan, "unknown", ())
+    if not measured:
+        return float(hint), "header", ("the darks hold too few warm pixels to check the header's gain",)
+    if agrees(hint):
+        return float(hint), "header", ()
+    return own, "darks", (f"header gain {hint:g} e-/adu is not used: {shown}",)

@@ -17,6 +17,9 @@ from hotfit.result import DarkFit, assemble
 OUTLIER = 5.0
 """Sigmas above the line, leverage allowed for, beyond which one sample may be dropped."""
 
+FRAMES_A_HIT = 10
+"""One sample may be dropped, and one more for every so many frames."""
+
 CURED = 1e-3
 """A fit is good when its chi-square has at least this probability."""
 
@@ -220,22 +223,31 @@ def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool)
         sum_x=sums[1],
         sum_xx=sums[2],
         gate=weight / np.maximum(1 - leverage, 1e-6),
+        left=calibration.left,
         centre=np.float64(centre),
         free=np.float64(free),
     )
 
 
 def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
-    """Thresholds of the kernel from the detector's noise, converter step and saturation level."""
-    degrees = np.arange(len(darks.frames) + 1)
+    """Thresholds of the kernel from the detector's noise, converter step and saturation level.
+
+    They are in sigmas of the noise that the darks show, whatever noise was given.
+    """
+    frames = len(darks.frames)
+    degrees = np.arange(frames + 1)
     cured = np.zeros(degrees.size, np.float32)
-    cured[1:] = stats.chi2.isf(CURED, degrees[1:])
-    detector = calibration.detector
+    cured[1:] = stats.chi2.isf(CURED, degrees[1:]) * calibration.excess
+    detector, floor = calibration.detector, calibration.noise.floor
+    outlier = OUTLIER * np.sqrt(calibration.excess)
+    pedestal = floor if np.isfinite(floor) else 0.0
     return kernels.Limits(
         saturation=np.float32(detector.saturation),
         stuck=np.int64(stuck_length(detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))),
-        candidate=np.float32(0.8 * OUTLIER),
-        outlier=np.float32(OUTLIER),
+        candidate=np.float32(0.8 * outlier),
+        outlier=np.float32(outlier),
+        hits=np.int64(max(1, frames // FRAMES_A_HIT)),
+        calm=np.float32((pedestal + detector.saturation) / 2),
         cured=cured,
     )
 

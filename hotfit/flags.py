@@ -27,9 +27,9 @@ class DQ(IntFlag):
 MEANING = {
     DQ.DO_NOT_USE: "bad: at least one of the flags named as bad is set",
     DQ.SATURATED: "a sample was saturated; it and longer exposures were not used",
-    DQ.JUMP_DET: "one high sample was dropped as a cosmic ray",
+    DQ.JUMP_DET: "a high sample was dropped as a cosmic ray",
     DQ.HOT: "dark current above the limit",
-    DQ.TELEGRAPH: "does not repeat itself: scatter within equal exposures is significant",
+    DQ.TELEGRAPH: "does not repeat itself: scatter within equal exposures is significant and large",
     DQ.NONLINEAR: "does not follow the line: lack of fit is significant and large",
     DQ.UNRELIABLE_BIAS: "intercept far outside the frame's population",
     DQ.UNRELIABLE_SLOPE: "no slope: too few usable exposure times, or the pixel does not respond",
@@ -38,8 +38,8 @@ MEANING = {
 OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE
 """Flags that the fit itself sets; the others follow from maps and rules."""
 
-ENOUGH_REPLICATES = 8
-"""Degrees of freedom within the groups from which lack of fit is tested against the replicates (F test)."""
+MOST_SHARED = 4096.0
+"""Degrees of freedom of the noise that pixels share beyond which it counts as known."""
 
 BIAS_SIGMA = 10.0
 """Robust sigmas of the intercepts beyond which one is UNRELIABLE_BIAS."""
@@ -59,14 +59,15 @@ class Rules:
     tolerance : float
         NONLINEAR only if the line misses a group by more than this part of the largest usable dark signal,
     min_sigma : float
-        and by more than so many single-frame sigmas.
+        and by more than so many single-frame sigmas. TELEGRAPH only if the scatter holds more than so many
+        sigmas beyond the noise.
     bad : tuple of str
         Names of the flags that set DO_NOT_USE.
     """
 
     hot: float | None = None
     fdr: float = 0.01
-    tolerance: float = 0.02
+    tolerance: float = 0.01
     min_sigma: float = 1.0
     bad: tuple[str, ...] = ("TELEGRAPH", "NONLINEAR", "UNRELIABLE_SLOPE")
 
@@ -96,12 +97,14 @@ class Rules:
 
 
 class Verdict(NamedTuple):
-    """The flags, and the numbers that decided."""
+    """The flags, and the numbers that decided; nan where there was no test."""
 
     dq: np.ndarray  # uint32
     hot_limit: float  # in the unit of the map
     lack_of_fit_null: float  # factor on the expected lack of fit that the quiet pixels show
     scatter_null: float  # the same for the scatter
+    shared_degrees: float  # how well pixels know each other's noise: their scatter is F distributed with it
+    lack_of_fit_limit: float  # p-value up to which lack of fit is significant
 
 
 def decide(maps, rules: Rules, frames: int, groups: int, parameters: int) -> Verdict:
@@ -119,21 +122,20 @@ def decide(maps, rules: Rules, frames: int, groups: int, parameters: int) -> Ver
     used, times = maps.n_used.astype(np.int32), maps.n_groups.astype(np.int32)
     complete = (maps.n_used == frames) & (maps.n_groups == groups)
     spare, degrees = frames - groups, groups - parameters
-    statistic = maps.lack_of_fit
-    against_replicates = spare >= ENOUGH_REPLICATES
-    if against_replicates:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            statistic = maps.lack_of_fit / maps.scatter
-    lacking, lack_null = significant(
-        statistic,
-        times - parameters,
-        used - times if against_replicates else None,
-        complete,
-        degrees,
-        rules.fdr,
+    shared = shared_degrees(thinned(maps.scatter, complete & np.isfinite(maps.scatter)), spare)
+    unstable, scatter_null, _ = significant(
+        maps.scatter, used - times, shared, complete, (spare, shared), rules.fdr
     )
-    unstable, scatter_null = significant(maps.scatter, used - times, None, complete, spare, rules.fdr)
-    lacking &= (maps.misfit > rules.min_sigma) & (maps.misfit_fraction > rules.tolerance)
+    statistic, noise_degrees, noise_full = maps.lack_of_fit, shared, shared
+    if np.isfinite(scatter_null):
+        noise = moderated(maps.scatter / scatter_null, used - times, shared)
+        statistic, noise_degrees, noise_full = maps.lack_of_fit / noise, shared + used - times, shared + spare
+    lacking, lack_null, limit = significant(
+        statistic, times - parameters, noise_degrees, complete, (degrees, noise_full), rules.fdr
+    )
+    sigma = np.sqrt(scatter_null) if np.isfinite(scatter_null) else 1.0
+    lacking &= (maps.misfit > rules.min_sigma * sigma) & (maps.misfit_fraction > rules.tolerance)
+    unstable &= maps.scatter > (1 + rules.min_sigma**2) * scatter_null
     hot_limit, hot = find_hot(maps.rate, maps.rate_error, rules.hot)
     centre, width = bulk(maps.intercept)
     strange = np.abs(maps.intercept - centre) > BIAS_SIGMA * width if parameters > 1 else False
@@ -144,47 +146,63 @@ def decide(maps, rules: Rules, frames: int, groups: int, parameters: int) -> Ver
     dq |= np.uint32(DQ.UNRELIABLE_SLOPE) * ((times < 2) | ~np.isfinite(maps.rate))
     bad = np.uint32(sum(DQ[name] for name in set(rules.bad)))
     dq |= np.uint32(DQ.DO_NOT_USE) * ((dq & bad) != 0)
-    return Verdict(dq, hot_limit, lack_null, scatter_null)
+    return Verdict(dq, hot_limit, lack_null, scatter_null, shared, limit)
 
 
-def significant(statistic, degrees, spare, complete, full_degrees, fdr) -> tuple[np.ndarray, float]:
-    """Pixels whose reduced chi-square, or F if `spare` is given, is significant over the frame.
+def shared_degrees(scatter, degrees: int) -> float:
+    """Degrees of freedom with which the noise of one pixel is known from that of all others.
 
-    The null is calibrated on the bulk: its median is set to the expected one, so that a wrong noise figure
-    moves the scale and not the flags. Returns the pixels and that scale (nan without a test).
+    If all pixels had the same noise, their scatter would be a reduced chi-square; where the noise itself
+    varies from pixel to pixel it spreads like F(degrees, shared). This is the moderated variance of Smyth
+    (2004, doi:10.2202/1544-6115.1027), with `shared` from the quartiles.
+    """
+    if scatter.size == 0 or degrees < 1:
+        return MOST_SHARED
+    lower, upper = np.quantile(scatter, [0.25, 0.75])
+    grid = np.geomspace(4.0, MOST_SHARED, 41)
+    expected = stats.f.ppf(0.75, degrees, grid) / stats.f.ppf(0.25, degrees, grid)
+    spread = upper / lower if lower > 0 else np.inf
+    return float(np.exp(np.interp(-spread, -expected, np.log(grid))))
+
+
+def moderated(scatter, degrees, shared: float):
+    """Noise of each pixel: its own scatter, and that of all others which is 1, by degrees of freedom."""
+    own = np.where(degrees > 0, degrees * scatter, 0.0)
+    return ((shared + own) / (shared + np.maximum(degrees, 0))).astype(np.float32)
+
+
+def significant(statistic, degrees, noise_degrees, complete, full, fdr) -> tuple[np.ndarray, float, float]:
+    """Pixels whose reduced chi-square is significant over the frame, against F(degrees, noise_degrees).
+
+    The null is calibrated on the bulk of the complete pixels, whose degrees are `full`: its median is set to
+    the expected one, so that a wrong noise figure moves the scale and not the flags. Returns the pixels, that
+    scale and the largest significant p-value; both nan without a test.
     """
     found = np.zeros(statistic.shape, bool)
     tested = np.isfinite(statistic) & (degrees > 0)
     bulk_values = thinned(statistic, tested & complete)
-    if bulk_values.size == 0 or full_degrees <= 0:
-        return found, np.nan
-    full_spare = None if spare is None else int(thinned(spare, tested & complete)[0])
-    null = float(np.median(bulk_values)) / float(expected_quantile(0.5, full_degrees, full_spare))
+    if bulk_values.size == 0 or full[0] <= 0:
+        return found, np.nan, np.nan
+    null = float(np.median(bulk_values)) / float(stats.f.ppf(0.5, *full))
     if not null > 0:
-        return found, np.nan
-    limit = expected_quantile(1 - fdr, full_degrees, full_spare) * null
-    candidates = np.flatnonzero(tested & (~complete | (statistic > limit)))
-    value, freedom = statistic.flat[candidates] / null, degrees.flat[candidates]
-    if spare is None:
-        p = stats.chi2.sf(value * freedom, freedom)
-    else:
-        p = stats.f.sf(value, freedom, spare.flat[candidates])
-    found.flat[candidates] = p <= benjamini_hochberg(p, int(np.count_nonzero(tested)), fdr)
-    return found, null
-
-
-def expected_quantile(quantile, degrees, spare):
-    """Quantile of a reduced chi-square, or of F where `spare` degrees measure the noise."""
-    if spare is None:
-        return stats.chi2.ppf(quantile, degrees) / degrees
-    return stats.f.ppf(quantile, degrees, spare)
+        return found, np.nan, np.nan
+    likely = tested & (~complete | (statistic > stats.f.isf(fdr, *full) * null))
+    candidates = np.flatnonzero(likely)
+    noise_degrees = np.broadcast_to(noise_degrees, statistic.shape)
+    p = stats.f.sf(statistic.flat[candidates] / null, degrees.flat[candidates], noise_degrees.flat[candidates])
+    limit = benjamini_hochberg(p, int(np.count_nonzero(tested)), fdr)
+    found.flat[candidates] = p <= limit
+    return found, null, limit
 
 
 def benjamini_hochberg(p, tests: int, fdr: float) -> float:
-    """Largest p-value to be called significant among `tests` of which `p` are the small ones; -1: none."""
+    """Largest p-value to be called significant among `tests` of which `p` are the small ones.
+
+    At least that of the first step, up to which one alone would be.
+    """
     ordered = np.sort(p[np.isfinite(p)])
     passing = np.flatnonzero(ordered <= fdr * np.arange(1, ordered.size + 1) / max(tests, 1))
-    return float(ordered[passing[-1]]) if passing.size else -1.0
+    return float(ordered[passing[-1]]) if passing.size else fdr / max(tests, 1)
 
 
 def find_hot(rate, error, limit) -> tuple[float, np.ndarray]:

@@ -17,6 +17,7 @@ EXTENSIONS = {
     "DQ": "dq",
     "INTERCEPT": "intercept",
     "SLOPERES": "slope_residual",
+    "SLOPEERR": "slope_residual_error",
     "LACKFIT": "lack_of_fit",
     "SCATTER": "scatter",
     "MISFIT": "misfit",
@@ -54,6 +55,8 @@ def header_of(fit: DarkFit) -> fits.Header:
         ("BADFLAGS", ",".join(rules.bad), "flags that set DO_NOT_USE"),
         ("NULLLOF", number(fit.lack_of_fit_null), "lack of fit of quiet pixels / expected"),
         ("NULLSCAT", number(fit.scatter_null), "scatter of quiet pixels / expected"),
+        ("NOISEDOF", number(fit.shared_degrees), "degrees of freedom of the shared noise"),
+        ("PLIMIT", number(fit.lack_of_fit_limit), "p-value of lack of fit that is significant"),
         ("NFRAMES", len(fit.frames), "darks fitted"),
     ]
     counts = fit.summary()["flags"]
@@ -128,6 +131,8 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         hot_limit=known("HOTLIMIT"),
         lack_of_fit_null=known("NULLLOF"),
         scatter_null=known("NULLSCAT"),
+        shared_degrees=known("NOISEDOF"),
+        lack_of_fit_limit=known("PLIMIT"),
         notes=tuple(unquote(header[f"NOTE{index + 1}"]) for index in range(len(header["NOTE*"]))),
     )
 

@@ -46,12 +46,16 @@ class Design(NamedTuple):
     sum_x: np.ndarray  # (K,) float64, sum of weight * x
     sum_xx: np.ndarray  # (K,) float64, sum of weight * x**2
     gate: np.ndarray  # (N,) float64, weight / (1 - leverage): squared residuals to squared outlyingness
+    left: np.ndarray  # (K,) float64, squared relative error that the frame scales leave
     centre: np.float64
     free: np.float64  # 1: the intercept is fitted, 0: the line goes through the origin
 
 
 class Noise(NamedTuple):
-    """The noise model of one frame: variance = read + shot * (dark signal + readout-time charge)."""
+    """The noise model of one frame: variance = read + shot * (dark signal + charge of the readout time).
+
+    To it comes Design.left * dark signal**2.
+    """
 
     read: np.float32  # adu**2
     shot: np.float32  # adu per adu of charge, 1 / gain
@@ -65,6 +69,8 @@ class Limits(NamedTuple):
     stuck: np.int64  # so many equal samples are no coincidence
     candidate: np.float32  # sigma; above it the pixel is looked at sample by sample
     outlier: np.float32  # sigma; above it a sample may be dropped
+    hits: np.int64  # samples of a pixel that may be dropped
+    calm: np.float32  # adu; a pixel this low at an equal or longer exposure is not saturated
     cured: np.ndarray  # (N + 1,) float32, chi-square by degrees of freedom below which a fit is good
 
 
@@ -75,6 +81,7 @@ class Maps(NamedTuple):
     rate_error: np.ndarray  # float32
     intercept: np.ndarray  # float32, adu
     slope_residual: np.ndarray  # float32
+    slope_residual_error: np.ndarray  # float32
     lack_of_fit: np.ndarray  # float32, reduced
     scatter: np.ndarray  # float32, reduced
     misfit: np.ndarray  # float32, largest |group mean - line|, single-frame sigmas
@@ -94,7 +101,7 @@ def fit_pixels(samples, first, design, noise, limits, unit, maps, counts):
     sum_y = np.empty((groups, TILE), np.float32)
     sum_xy = np.empty((groups, TILE), np.float32)
     inverse = np.empty((groups, TILE), np.float32)
-    work = np.empty((17, TILE), np.float32)
+    work = np.empty((19, TILE), np.float32)
     for begin in range(0, maps.rate.size, TILE):
         size = min(TILE, maps.rate.size - begin)
         fit_tile(samples, first + begin, size, design, noise, unit, sum_y, sum_xy, inverse, work, maps, begin)
@@ -139,11 +146,22 @@ def fit_tile(samples, first, size, design, noise, unit, sum_y, sum_xy, inverse, 
         maps.n_groups[q] = groups
         maps.dq[q] = 0
     half = (groups + 1) // 2
-    short, long = work[10], work[11]
-    fit_groups(sum_y, sum_xy, inverse, 0, half, size, design, work[12:17], a, short, variance)
-    fit_groups(sum_y, sum_xy, inverse, groups - half, groups, size, design, work[12:17], a, long, variance)
+    short, short_variance, short_x, long, long_variance = work[10], work[17], work[18], work[11], variance
+    sums = work[12:17]
+    fit_groups(sum_y, sum_xy, inverse, 0, half, size, design, sums, a, short, short_variance)
+    short_x[:] = sums[1] / sums[0]
+    fit_groups(sum_y, sum_xy, inverse, groups - half, groups, size, design, sums, a, long, long_variance)
+    k, shared = groups // 2, groups % 2  # an odd number of groups: the halves share the middle one
     for p in range(size):
         maps.slope_residual[begin + p] = (long[p] - short[p]) / slope[p]
+        square = short_variance[p] + long_variance[p]
+        if shared:
+            near, far = design.free * short_x[p], design.free * sums[1, p] / sums[0, p]
+            common = inverse[k, p] * (
+                design.sum_xx[k] - (near + far) * design.sum_x[k] + near * far * design.n[k]
+            )
+            square -= 2 * common * short_variance[p] * long_variance[p]
+        maps.slope_residual_error[begin + p] = np.sqrt(square) / abs(slope[p])
 
 
 @jit
@@ -176,10 +194,11 @@ def weigh(pivot, a, slope, size, design, noise, inverse):
     """Inverse variance of one sample in every group, from the noise model at the fitted line."""
     for k in range(design.u.size):
         row, u, centre = inverse[k], np.float32(design.u[k]), np.float32(design.centre)
+        left = np.float32(design.left[k])
         for p in range(size):
             charge = max(pivot[p] + a[p] - slope[p] * centre - noise.floor, np.float32(0))
             signal = max(slope[p], np.float32(0)) * u
-            row[p] = np.float32(1) / (noise.read + noise.shot * (signal + charge))
+            row[p] = np.float32(1) / (noise.read + noise.shot * (signal + charge) + left * signal * signal)
 
 
 @jit
@@ -240,7 +259,7 @@ def test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack,
 
 @jit
 def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
-    """Fit one pixel sample by sample: mask saturation and gaps, drop one cosmic ray if that cures the fit."""
+    """Fit one pixel sample by sample: mask saturation and gaps, drop cosmic rays if that cures the fit."""
     frames = samples.shape[0]
     y = np.empty(frames)
     usable = np.empty(frames, np.bool_)
@@ -249,15 +268,14 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
         y[i] = np.float64(samples[design.order[i], pixel])
         constant &= y[i] == y[0]
         usable[i] = np.isfinite(y[i])
-    dq = mask_saturated(y, design, limits.saturation, usable, counts[0])
+    dq = mask_saturated(y, design, limits, usable, counts[0])
     y -= design.offset
     inverse = np.empty(design.u.size)
     line = fit_usable(y, usable, design, noise, inverse)
-    dropped = drop_hit(y, usable, design, noise, limits, inverse, line)
-    if dropped >= 0:
+    dropped, line = drop_hits(y, usable, design, noise, limits, inverse, line)
+    for i in dropped:
         dq |= JUMP_DET
-        counts[1, dropped] += 1
-        line = fit_usable(y, usable, design, noise, inverse)
+        counts[1, i] += 1
     if constant and frames >= limits.stuck:
         dq |= UNRELIABLE_SLOPE
         line = (np.nan, np.nan, np.nan)
@@ -266,24 +284,24 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
 
 
 @jit
-def mask_saturated(y, design, saturation, usable, counts):
+def mask_saturated(y, design, limits, usable, counts):
     """Mask the shortest saturated exposure and every longer one; returns SATURATED or 0.
 
     The whole group goes: what is left of a truncated group is biased low. A saturated sample whose
-    equal or longer exposures stay below half the level is a cosmic ray, and is masked alone.
+    equal or longer exposures stay calm is a cosmic ray, and is masked alone.
     """
     dq = 0
     for k in range(design.u.size):
         full, calm = False, False
         for i in range(design.start[k], design.start[k + 1]):
-            full |= y[i] >= saturation
+            full |= y[i] >= limits.saturation
         for i in range(design.start[k], y.size):
-            calm |= y[i] < saturation / 2
+            calm |= y[i] < limits.calm
         if full:
             dq = SATURATED
             last = design.start[k + 1] if calm else y.size
             for i in range(design.start[k], last):
-                hit = y[i] >= saturation
+                hit = y[i] >= limits.saturation
                 counts[i] += hit
                 usable[i] &= calm and not hit
             if not calm:
@@ -299,7 +317,8 @@ def fit_usable(y, usable, design, noise, inverse):
         a, slope, _ = line
         charge = max(a - slope * design.centre - noise.floor, 0.0)
         for k in range(design.u.size):
-            inverse[k] = 1 / (noise.read + noise.shot * (max(slope, 0.0) * design.u[k] + charge))
+            signal = max(slope, 0.0) * design.u[k]
+            inverse[k] = 1 / (noise.read + noise.shot * (signal + charge) + design.left[k] * signal * signal)
         line = fit_range(y, usable, design, inverse, 0, design.u.size)
     return line
 
@@ -327,8 +346,40 @@ def fit_range(y, usable, design, inverse, begin, end):
 
 
 @jit
-def drop_hit(y, usable, design, noise, limits, inverse, line):
-    """Mask the most outlying high sample if the fit is good without it; returns its frame or -1."""
+def drop_hits(y, usable, design, noise, limits, inverse, line):
+    """Mask high outliers, the worst first, until the fit is good; if it never is, mask none.
+
+    Returns the frames that were dropped and the line. Hits of like height are not cosmic rays: the pixel
+    has a second level.
+    """
+    first, count = line, 0
+    groups = count_groups(usable, design)
+    dropped = np.empty(limits.hits, np.intp)
+    while count < limits.hits:
+        frame = most_outlying(y, usable, design, limits, inverse, line)
+        if frame < 0:
+            break
+        usable[frame] = False
+        dropped[count] = frame
+        count += 1
+        line = fit_usable(y, usable, design, noise, inverse)
+        if alike(y, dropped[:count], design, limits, inverse, line):
+            break
+        after = count_groups(usable, design)
+        degrees = int(usable.sum() - 1 - design.free)
+        tested = degrees > 0 and (after == groups or after - 1 - design.free > 0)
+        if tested and chi_square(y, usable, design, inverse, line)[0] < limits.cured[degrees]:
+            return dropped[:count], line
+    for i in dropped[:count]:
+        usable[i] = True
+    if count:
+        fit_usable(y, usable, design, noise, inverse)
+    return dropped[:0], first
+
+
+@jit
+def most_outlying(y, usable, design, limits, inverse, line):
+    """Frame of the sample furthest above the line, leverage allowed for, or -1 if none is an outlier."""
     worst, frame = limits.outlier**2, -1
     a, slope, variance = line
     w, wx = 0.0, 0.0
@@ -347,20 +398,24 @@ def drop_hit(y, usable, design, noise, limits, inverse, line):
                 square = weight * residual * residual / max(1 - leverage, 1e-6)
                 if square > worst:
                     worst, frame = square, i
-    if frame < 0:
-        return frame
-    before = count_groups(usable, design)
-    usable[frame] = False
-    after = count_groups(usable, design)
-    line = fit_usable(y, usable, design, noise, inverse)
-    chi = chi_square(y, usable, design, inverse, line)[0]
-    degrees = int(usable.sum() - 1 - design.free)
-    tested = degrees > 0 and (after == before or after - 1 - design.free > 0)
-    if tested and chi < limits.cured[degrees]:
-        return frame
-    usable[frame] = True
-    fit_usable(y, usable, design, noise, inverse)
-    return -1
+    return frame
+
+
+@jit
+def alike(y, dropped, design, limits, inverse, line):
+    """Whether the last of the dropped samples is as high above the line as another, in counts or in rate."""
+    a, slope, _ = line
+    last = dropped[-1]
+    k = np.searchsorted(design.start, last, side="right") - 1
+    height, u = y[last] - a - slope * design.x[last], design.u[k]
+    sigma = limits.outlier * np.sqrt(1 / (inverse[k] * design.weight[last]))
+    for i in dropped[:-1]:
+        j = np.searchsorted(design.start, i, side="right") - 1
+        other, other_u = y[i] - a - slope * design.x[i], design.u[j]
+        margin = sigma + limits.outlier * np.sqrt(1 / (inverse[j] * design.weight[i]))
+        if abs(height - other) < margin or abs(height * other_u - other * u) < margin * max(u, other_u):
+            return True
+    return False
 
 
 @jit
@@ -421,3 +476,32 @@ def write_pixel(y, usable, design, inverse, line, unit, maps, q):
     long = fit_range(y, usable, design, inverse, begin_long, design.u.size)
     maps.misfit_fraction[q] = miss / (abs(slope) * longest)
     maps.slope_residual[q] = (long[1] - short[1]) / slope
+    variance = difference_variance(usable, design, inverse, end_short, begin_long, short[2], long[2])
+    maps.slope_residual_error[q] = np.sqrt(variance) / abs(slope)
+
+
+@jit
+def difference_variance(usable, design, inverse, end_short, begin_long, short_variance, long_variance):
+    """Variance of slope(groups from begin_long) - slope(groups before end_short), which may share a group."""
+    near = mean_time(usable, design, inverse, 0, end_short)
+    far = mean_time(usable, design, inverse, begin_long, design.u.size)
+    total = 0.0
+    for k in range(design.u.size):
+        for i in range(design.start[k], design.start[k + 1]):
+            if usable[i]:
+                pull = (design.x[i] - far) * long_variance if k >= begin_long else 0.0
+                pull -= (design.x[i] - near) * short_variance if k < end_short else 0.0
+                total += design.weight[i] * inverse[k] * pull * pull
+    return total
+
+
+@jit
+def mean_time(usable, design, inverse, begin, end):
+    """Weighted mean x of the usable samples of the groups begin .. end, 0 for a line through the origin."""
+    w, wx = 0.0, 0.0
+    for k in range(begin, end):
+        for i in range(design.start[k], design.start[k + 1]):
+            if usable[i]:
+                w += design.weight[i] * inverse[k]
+                wx += design.weight[i] * inverse[k] * design.x[i]
+    return design.free * wx / w

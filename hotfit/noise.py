@@ -16,7 +16,7 @@ BULK = 60_000
 CHARGED = 0.02
 """Part of the longest exposure from which replicates hold charge to measure the gain on."""
 
-MODEL_ERROR = 0.02
+MODEL_ERROR = 0.004
 """Relative error of every point of the curve beyond its statistics: faint cosmic rays raise the cold end."""
 
 
@@ -36,7 +36,8 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     Replicates of one exposure are used where any have gathered charge, else what the lines leave over. A
     term that grows as the square of the charge takes up temperature jitter that the frame scales leave.
     """
-    floor = float(np.median(lines.intercept)) + 5 * robust_sigma(lines.intercept)
+    pedestal = float(np.median(lines.intercept))
+    floor = pedestal + 5 * robust_sigma(lines.intercept)
     bins = signal_bins(lines.signal)
     pixels = np.concatenate(bins)
     lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.leverage)
@@ -47,6 +48,8 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         change -= np.float32(np.average(change, weights=weight))
         residual = residual - terms.offset.astype(np.float32)[:, None] - np.outer(change, lines.signal)
     readout = np.maximum(lines.intercept - floor, 0)
+    # Below the floor the intercept of one pixel is noise and pattern, but the mean of a bin is charge.
+    faint = [float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends[:-1])]
     groups = [
         (np.split(lines.signal * time + readout, ends[:-1]), np.split(squares, ends[:-1]), freedom)
         for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight)
@@ -56,19 +59,19 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
     (read, read_error), (shot, shot_error) = (1.0, np.inf), (0.0, np.inf)
     for _ in range(2):  # once more with the shape of the curve inside each bin taken out
-        curve = np.array([point for entry in groups for point in variance_curve(*entry, read, shot)])
+        curve = np.array([point for entry in groups for point in variance_curve(*entry, faint, read, shot)])
         (read, read_error), (shot, shot_error) = fit_variance(*curve.T)
     return NoiseEstimate(read, read_error, shot, shot_error, floor)
 
 
-def variance_curve(charges, squares, freedom, read, shot):
+def variance_curve(charges, squares, freedom, faint, read, shot):
     """Yield (charge, variance, degrees of freedom) of each bin of pixels of like charge."""
-    for charge, square in zip(charges, squares, strict=True):
+    for charge, square, more in zip(charges, squares, faint, strict=True):
         mean = float(charge.mean(dtype=float))
         expected = 1 + max(shot, 0) * (np.maximum(charge, 0) - max(mean, 0)) / (
             max(read, 1e-6) + max(shot, 0) * max(mean, 0)
         )
-        yield mean, trimmed_variance(square / expected, freedom), freedom * charge.size
+        yield mean + more, trimmed_variance(square / expected, freedom), freedom * charge.size
 
 
 def deviations(residual, leverage, group, u, weight):
@@ -85,12 +88,12 @@ def deviations(residual, leverage, group, u, weight):
 
 
 def signal_bins(signal) -> list[np.ndarray]:
-    """Indices of pixels in bins of rising signal: the bulk, thinned, in one; the warm ones finer and finer.
+    """Indices of pixels in bins of rising signal: the quiet half, thinned, in one; the warm ones ever finer.
 
-    Bins inside the bulk would be bins of its noise.
+    What lies between is left out: bins there would be bins of noise.
     """
-    limit = float(np.median(signal)) + 5 * robust_sigma(signal)
-    bulk, warm = np.flatnonzero(signal <= limit), np.flatnonzero(signal > limit)
+    middle = float(np.median(signal))
+    bulk, warm = np.flatnonzero(signal <= middle), np.flatnonzero(signal > middle + 5 * robust_sigma(signal))
     bulk = bulk[:: max(1, bulk.size // BULK)]
     warm = warm[np.argsort(signal[warm])]
     edges = [0]

@@ -28,6 +28,8 @@ class DarkFit:
         Counts at zero exposure, adu.
     slope_residual : (rows, columns) float32 array
         (Rate over the longer half of the exposures - rate over the shorter half) / rate. Negative: concave.
+    slope_residual_error : (rows, columns) float32 array
+        Its standard error.
     lack_of_fit, scatter : (rows, columns) float32 array
         Reduced chi-square of the group means about the line, and of the samples about their group means.
     misfit, misfit_fraction : (rows, columns) float32 array
@@ -49,6 +51,10 @@ class DarkFit:
         The rate above which a pixel is HOT, in `unit`.
     lack_of_fit_null, scatter_null : float
         What the quiet pixels show over what the noise model expects; nan where there was no test.
+    shared_degrees : float
+        Degrees of freedom with which the noise of one pixel is known from all others.
+    lack_of_fit_limit : float
+        p-value up to which lack of fit is significant in this frame; nan where there was no test.
     notes : tuple of str
         What a user should know: header values not used, frames with gaps in their headers.
     """
@@ -58,6 +64,7 @@ class DarkFit:
     unit: units.UnitBase
     intercept: np.ndarray
     slope_residual: np.ndarray
+    slope_residual_error: np.ndarray
     lack_of_fit: np.ndarray
     scatter: np.ndarray
     misfit: np.ndarray
@@ -72,6 +79,8 @@ class DarkFit:
     hot_limit: float
     lack_of_fit_null: float
     scatter_null: float
+    shared_degrees: float
+    lack_of_fit_limit: float
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -221,6 +230,7 @@ def frame_table(darks: DarkSet, calibration: Calibration, counts) -> Table:
             "n_combined": darks.n_combined.astype(np.int32),
             "offset": calibration.offset * units.adu,
             "scale": calibration.scale,
+            "scale_error": calibration.scale_error,
             "saturated": counts[0],
             "dropped": counts[1],
         }

@@ -138,6 +138,10 @@ def bad_pixels(fit: DarkFit) -> Table:
             "rate": fit.rate[y, x] * fit.unit,
             "error": fit.rate_error[y, x] * fit.unit,
             "slope_residual": fit.slope_residual[y, x],
+            "slope_residual_error": fit.slope_residual_error[y, x],
+            "misfit": fit.misfit[y, x],
+            "misfit_fraction": fit.misfit_fraction[y, x],
+            "scatter": fit.scatter[y, x],
             "reasons": [text.strip() for text in reasons] if dq.size else np.empty(0, "U1"),
         }
     )

@@ -29,7 +29,7 @@ QUIET = 100_000
 FEWEST_HOT = 30
 """With fewer thermometers every scale is 1."""
 
-MOST_HOT = 5000
+MOST_HOT = 10_000
 """More are not needed: the hottest are the least noisy."""
 
 JITTER = 0.01
@@ -52,12 +52,13 @@ class Lines(NamedTuple):
 
 
 class FrameTerms(NamedTuple):
-    """Per frame: offset in adu, dark scale, and the relative error that is left in the scale."""
+    """How N frames in K exposures depart from the set, and what is left of it."""
 
-    offset: np.ndarray
-    scale: np.ndarray
-    scale_error: np.ndarray
-    notes: tuple[str, ...] = ()
+    offset: np.ndarray  # (N,) adu
+    scale: np.ndarray  # (N,) relative dark current
+    scale_error: np.ndarray  # (N,)
+    left: np.ndarray  # (K,) squared relative error of one sample of that exposure
+    notes: tuple[str, ...]
 
 
 class Change(NamedTuple):
@@ -89,6 +90,8 @@ def robust_sigma(values) -> float:
 
 def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
+    frames = np.bincount(group)
+    time = np.bincount(group, u) / frames
     low, high = np.quantile(lines.signal, [0.02, 0.6])
     quiet = np.flatnonzero((lines.signal >= low) & (lines.signal <= high))
     quiet = quiet[:: max(1, quiet.size // QUIET)]
@@ -99,20 +102,23 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     hot = hot[np.argsort(-above[hot])[:MOST_HOT]]
     if hot.size < FEWEST_HOT:
         offset = untrended(common, u, weight, bias_subtracted)
-        return FrameTerms(offset, np.ones_like(u), np.where(u > 0, JITTER, 0.0))
+        expected = np.where(u > 0, JITTER, 0.0)
+        return FrameTerms(offset, np.ones_like(u), expected, JITTER**2 * (time > 0), ())
     excess = lines.signal[hot] - quiet_signal
     ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
     error = np.sqrt((read + shot * np.outer(u, lines.signal[hot])) / weight[:, None]) / excess
     within = within_exposures(ratio, error, u, group, weight)
     jitter = jitter_rms(within, group)
     between, notes = between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted)
-    within, between = drawn_back(within, jitter), drawn_back(between, jitter / np.sqrt(np.bincount(group)))
+    within, between = drawn_back(within, jitter), drawn_back(between, jitter / np.sqrt(frames))
     change = within.value + between.value[group]
     offset = untrended(common - change * u * quiet_signal, u, weight, bias_subtracted)
     scale = 1 + change
     scale[u > 0] /= np.average(scale[u > 0], weights=(u * weight)[u > 0])
-    left = np.hypot(within.error, between.error[group])
-    return FrameTerms(offset, scale, np.where(u > 0, left, 0.0), notes)
+    scale_error = np.where(u > 0, np.hypot(within.error, between.error[group]), 0.0)
+    # What the frames of an exposure share is not averaged down: it counts once for each of them.
+    left = np.bincount(group, within.error**2) / frames + frames * between.error**2
+    return FrameTerms(offset, scale, scale_error, np.where(time > 0, left, 0.0), notes)
 
 
 def within_exposures(ratio, error, u, group, weight) -> Change:
@@ -149,8 +155,7 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
     What a pixel's own line took up of it is added back as the smallest jitter. Frames of zero exposure have
     none, which fixes the constant; the smallest sum of squared scale changes fixes the rest.
     """
-    frames = np.bincount(group)
-    total = np.bincount(group, weight)
+    frames, total = np.bincount(group), np.bincount(group, weight)
     time = np.bincount(group, u) / frames
     join = (group == np.arange(frames.size)[:, None]) * weight / total[:, None]
     mean, noise = (join @ ratio).astype(float), np.sqrt(join**2 @ error**2)
