@@ -25,6 +25,9 @@ STEP_SAMPLES = 2_000_000
 FEWEST_WHOLE = 0.1
 """Part of the sampled pixels that must be unsaturated and without gaps in all frames."""
 
+GAIN_KNOWN = 0.15
+"""Relative error up to which the darks' own gain counts as measured."""
+
 GAIN_AGREEMENT = 0.1
 """A header gain this close to the darks' own, or within three of its errors, is believed."""
 
@@ -106,7 +109,9 @@ def calibrate(
         check_no_pedestal(values, u, weight)
     lines = fit_lines(values, u, weight, bias_subtracted)
     noise = estimate_noise(lines, None, darks.group, u, weight)
-    terms = frame_terms(lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted)
+    terms = frame_terms(
+        lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
+    )
     noise = estimate_noise(lines, terms, darks.group, u, weight)
     gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
     detector = Detector(
@@ -208,7 +213,7 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
 
 def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
     """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
-    measured = 1e-3 < noise.shot < 1e3 and noise.shot_error < 0.1 * noise.shot
+    measured = 1e-3 < noise.shot < 1e3 and noise.shot_error < GAIN_KNOWN * noise.shot
     own = 1 / noise.shot if measured else np.nan
     error = noise.shot_error / noise.shot * own if measured else np.nan
     shown = f"the darks show {own:.3g} +- {error:.1g}"

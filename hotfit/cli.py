@@ -229,6 +229,15 @@ def darks_as_data(darks) -> dict:
     }
 
 
+def seen_bend(facts: dict) -> str:
+    """The smallest bend that could have been seen, in words."""
+    bend, at = (
+        facts["smallest_slope_residual"],
+        f"at {facts['smallest_slope_residual_rate']:g} {facts['unit']}",
+    )
+    return f"no bend {at}" if bend is None else f"and slope residuals from {bend:.2g} {at}"
+
+
 def print_summary(fit, output, verbose: bool) -> None:
     """The result in a few lines."""
     from hotfit.flags import DQ, MEANING
@@ -246,6 +255,7 @@ def print_summary(fit, output, verbose: bool) -> None:
     if facts["median_rate"] is not None:
         error = facts["median_rate_error"]
         say(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
+    say(f"could see     dark currents from {facts['smallest_rate']:.2g} {unit}, {seen_bend(facts)}")
     gain = "" if facts["gain"] is None else f"{facts['gain']:.3g} e-/adu ({facts['gain_source']})"
     say(f"gain          {gain or 'unknown: the map is in adu/s'}")
     say(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")

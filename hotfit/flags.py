@@ -176,7 +176,7 @@ def significant(statistic, degrees, noise_degrees, complete, full, fdr) -> tuple
 
     The null is calibrated on the bulk of the complete pixels, whose degrees are `full`: its median is set to
     the expected one, so that a wrong noise figure moves the scale and not the flags. Returns the pixels, that
-    scale and the largest significant p-value; both nan without a test.
+    scale and the p-value up to which they are; both nan without a test.
     """
     found = np.zeros(statistic.shape, bool)
     tested = np.isfinite(statistic) & (degrees > 0)
@@ -189,20 +189,19 @@ def significant(statistic, degrees, noise_degrees, complete, full, fdr) -> tuple
     likely = tested & (~complete | (statistic > stats.f.isf(fdr, *full) * null))
     candidates = np.flatnonzero(likely)
     noise_degrees = np.broadcast_to(noise_degrees, statistic.shape)
-    p = stats.f.sf(statistic.flat[candidates] / null, degrees.flat[candidates], noise_degrees.flat[candidates])
+    p = stats.f.sf(
+        statistic.flat[candidates] / null, degrees.flat[candidates], noise_degrees.flat[candidates]
+    )
     limit = benjamini_hochberg(p, int(np.count_nonzero(tested)), fdr)
     found.flat[candidates] = p <= limit
     return found, null, limit
 
 
 def benjamini_hochberg(p, tests: int, fdr: float) -> float:
-    """Largest p-value to be called significant among `tests` of which `p` are the small ones.
-
-    At least that of the first step, up to which one alone would be.
-    """
+    """p-value up to which the small ones `p` of `tests` are significant: for none, that of one alone."""
     ordered = np.sort(p[np.isfinite(p)])
     passing = np.flatnonzero(ordered <= fdr * np.arange(1, ordered.size + 1) / max(tests, 1))
-    return float(ordered[passing[-1]]) if passing.size else fdr / max(tests, 1)
+    return fdr * (passing[-1] + 1 if passing.size else 1) / max(tests, 1)
 
 
 def find_hot(rate, error, limit) -> tuple[float, np.ndarray]:

@@ -49,7 +49,9 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         residual = residual - terms.offset.astype(np.float32)[:, None] - np.outer(change, lines.signal)
     readout = np.maximum(lines.intercept - floor, 0)
     # Below the floor the intercept of one pixel is noise and pattern, but the mean of a bin is charge.
-    faint = [float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends[:-1])]
+    faint = [
+        float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends[:-1])
+    ]
     groups = [
         (np.split(lines.signal * time + readout, ends[:-1]), np.split(squares, ends[:-1]), freedom)
         for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight)
@@ -137,7 +139,9 @@ def fit_variance(charge, variance, degrees):
     def misfit(share):
         return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
 
-    found = optimize.least_squares(misfit, np.ones(3), bounds=([0, 0, -300], np.inf), loss="cauchy", f_scale=2.0)
+    found = optimize.least_squares(
+        misfit, np.ones(3), bounds=([0, 0, -300], np.inf), loss="cauchy", f_scale=2.0
+    )
     information = found.jac.T @ found.jac
     spread = np.sqrt(np.diag(np.linalg.pinv(information)))
     spread[np.diag(information) < 1] = np.inf  # not seen in these bins

@@ -12,6 +12,7 @@ from astropy.table import Table
 from hotfit.calibrate import Calibration, Detector
 from hotfit.darks import DarkSet
 from hotfit.flags import DQ, Rules, Verdict, decide
+from hotfit.power import statement
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -165,6 +166,7 @@ class DarkFit:
             "read_noise_source": self.detector.read_noise_source,
             "saturation": number(self.detector.saturation),
             "saturation_source": self.detector.saturation_source,
+            **statement(self),
             "hot_limit": number(self.hot_limit),
             "rules": {
                 "hot": self.rules.hot,

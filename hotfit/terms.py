@@ -122,7 +122,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
 
 
 def within_exposures(ratio, error, u, group, weight) -> Change:
-    """Departure of each frame's scale from the mean of its exposure; `ratio`, `error` (N, P): of hot pixels."""
+    """Departure of each frame's scale from the mean of its exposure; `ratio`, `error` (N, P) of hot pixels."""
     value, spread = np.zeros_like(u), np.full_like(u, np.inf)
     for k in np.unique(group[u > 0]):
         part = group == k
@@ -175,7 +175,7 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
 
 
 def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray:
-    """Add back what lines took up of changes (K,) or (K, P) whose rms is `allowed`, as the smallest change."""
+    """Add back what lines took up of changes (K,) or (K, P), as the smallest one of the rms `allowed`."""
     return untrended(values, time, 1 / (allowed**2 + error**2), bias_subtracted)
 
 
@@ -184,8 +184,8 @@ def bending(found: int, hot: int, jitter: float) -> tuple[str, ...]:
     if found > hot / 2:
         return ()
     return (
-        f"{hot - found} of {hot} hot pixels bend by more than frames of equal exposure ({100 * jitter:.2g} % rms) "
-        "can explain by temperature: taken for roll-off, not for a warmer sensor",
+        f"{hot - found} of {hot} hot pixels bend by more than a temperature jitter of {100 * jitter:.2g} % "
+        "explains: taken for roll-off, not for a warmer sensor",
     )
 
 

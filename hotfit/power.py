@@ -1,0 +1,101 @@
+"""What a set of darks could have shown: the smallest dark current, and the smallest bend of a warm pixel."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import optimize, stats
+
+if TYPE_CHECKING:
+    from hotfit.result import DarkFit
+
+SIGMAS = 5.0
+"""Errors by which a dark current must stand above zero to be seen."""
+
+CHANCE = 0.9
+"""Chance of being found that a bend must have to count as one that could have been shown."""
+
+RATE = 10.0
+"""Dark current of the warm pixel, in the unit of the map."""
+
+
+def statement(fit: "DarkFit") -> dict[str, float | None]:
+    """The smallest dark current (unit of the map), and the smallest |slope_residual| at `RATE`, or None.
+
+    The bend is that of a pixel whose rate falls linearly with the charge it has gathered. None where the
+    exposures leave nothing to test it by.
+    """
+    rate = 0.0
+    for _ in range(20):  # its own shot noise counts too
+        rate = SIGMAS * rate_error(fit, rate)
+    return {
+        "smallest_rate": rate,
+        "smallest_slope_residual": smallest_bend(fit, RATE),
+        "smallest_slope_residual_rate": RATE,
+    }
+
+
+def rate_error(fit: "DarkFit", rate: float) -> float:
+    """Standard error of the rate of a pixel of that rate, in the unit of the map."""
+    columns, weight = design_of(fit, rate)
+    return float(np.sqrt(np.linalg.inv(columns.T @ (weight[:, None] * columns))[0, 0]))
+
+
+def design_of(fit: "DarkFit", rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the line (N, 1 or 2), time first, and weights (N,), for the unsaturated frames of that rate.
+
+    Counts are in electrons where the gain is known, else in adu.
+    """
+    detector, frames = fit.detector, fit.frames
+    gain = detector.gain if np.isfinite(detector.gain) else 1.0
+    exposure, scale = np.asarray(frames["exposure"]), np.asarray(frames["scale"])
+    quantisation = (detector.step * gain) ** 2 / 12
+    shot = 1.0 if np.isfinite(detector.gain) else 0.0
+    signal = rate * exposure
+    variance = detector.read_noise**2 + quantisation + shot * signal
+    variance = variance / np.asarray(frames["n_combined"]) + (frames["scale_error"] * signal) ** 2
+    pedestal = 0.0 if fit.bias_subtracted else float(np.nanmedian(fit.intercept))
+    whole = pedestal + signal / gain < detector.saturation
+    columns = (exposure * scale)[:, None]
+    if not fit.bias_subtracted:
+        columns = np.column_stack([columns, np.ones_like(exposure)])
+    return columns[whole], 1 / np.asarray(variance)[whole]
+
+
+def smallest_bend(fit: "DarkFit", rate: float) -> float | None:
+    """Smallest |slope_residual| that is NONLINEAR with the chance `CHANCE` at that rate, or None."""
+    columns, weight = design_of(fit, rate)
+    exposure = np.asarray(fit.frames["exposure"])[: weight.size]
+    group = np.asarray(fit.frames["group"])[: weight.size]
+    degrees = np.unique(group).size - columns.shape[1]
+    if degrees < 1 or not np.isfinite(fit.lack_of_fit_limit):
+        return None
+    bend = rate * exposure * exposure / exposure[-1]  # of a roll-off by all of the signal
+    left = bend - line(columns, weight, bend)(columns)
+    spare = weight.size - np.unique(group).size
+    limit = stats.f.isf(fit.lack_of_fit_limit, degrees, fit.shared_degrees + spare) * degrees
+    wanted = optimize.brentq(lambda shift: stats.ncx2.sf(limit, degrees, shift) - CHANCE, 1e-3, 1e6)
+    null = fit.scatter_null if np.isfinite(fit.scatter_null) else fit.lack_of_fit_null
+    worst = np.argmax(np.abs(left))
+    sigma = np.sqrt(null / weight[worst])
+    margin = stats.norm.ppf(CHANCE) * sigma / np.sqrt(np.count_nonzero(group == group[worst]))
+    least = max(fit.rules.tolerance * rate * exposure[-1], fit.rules.min_sigma * sigma) + margin
+    depth = max(np.sqrt(null * wanted / (weight * left**2).sum()), least / np.abs(left[worst]))
+    return float(min(depth, 1.0) * abs(slope_residual(columns, weight, group, bend)) / rate)
+
+
+def line(columns, weight, values):
+    """The weighted line through the values, as a function of other columns."""
+    solution = np.linalg.solve(columns.T @ (weight[:, None] * columns), columns.T @ (weight * values))
+    return lambda other: other @ solution
+
+
+def slope_residual(columns, weight, group, values) -> float:
+    """Slope over the longer half of the exposures - that over the shorter half."""
+    times = np.unique(group)
+    half = (times.size + 1) // 2
+    unit = np.eye(columns.shape[1])[0]
+    slopes = [
+        line(columns[part], weight[part], values[part])(unit)
+        for part in (np.isin(group, times[-half:]), np.isin(group, times[:half]))
+    ]
+    return float(slopes[0] - slopes[1])
