@@ -22,8 +22,11 @@ SAMPLES = 30_000_000
 STEP_SAMPLES = 2_000_000
 """Samples that show the converter's step."""
 
-FEWEST_WHOLE = 0.1
-"""Part of the sampled pixels that must be unsaturated and without gaps in all frames."""
+FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
+"""Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
+
+FEWEST_PIXELS = 10
+"""With fewer there is no noise to measure."""
 
 GAIN_KNOWN = 0.15
 """Relative error up to which the darks' own gain counts as measured."""
@@ -98,6 +101,8 @@ def calibrate(
     for name, value in (("gain", gain), ("read_noise", read_noise), ("saturation", saturation)):
         if value is not None and not value > 0:
             raise HotfitError(f"{name}={value}: give a number above zero")
+    if np.prod(darks.shape) < FEWEST_PIXELS:
+        raise HotfitError(f"{darks.shape[0]} x {darks.shape[1]} pixels are too few to measure noise on")
     values = sample_rows(darks)
     whole_numbers = darks.dtype == np.uint16 or is_whole(values)
     step = converter_step(values[:, :: max(1, values.size // STEP_SAMPLES)]) if whole_numbers else 0.0
@@ -162,15 +167,18 @@ def is_whole(values) -> bool:
 def whole_pixels(darks: DarkSet, values, level: float) -> np.ndarray:
     """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
     for frame, row in zip(darks.frames, values, strict=True):
-        if not np.isfinite(row).any():
+        known = row[np.isfinite(row)]
+        if known.size == 0:
             raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
+        if (known == known[0]).all():
+            raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
     if (values == values[0]).all():
         raise HotfitError(
             f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
         )
     whole = np.isfinite(values).all(axis=0) & (values < level).all(axis=0)
     found = np.count_nonzero(whole)
-    if found < max(2, FEWEST_WHOLE * whole.size):
+    if found < max(2, min(FEWEST_WHOLE * whole.size, ENOUGH_WHOLE)):
         raise HotfitError(
             f"only {found} of {whole.size} pixels have no gaps and stay below saturation={level:g} adu in "
             "all frames: give the true level, or leave out the frames with most of them"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
@@ -142,6 +143,10 @@ def fit_cube(
 
 def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> DarkFit:
     """Calibrate a set of darks, fit its bands in threads and assemble the result."""
+    if workers is not None and not (workers >= 1 and workers == int(workers)):
+        raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
+    if not memory > 0:
+        raise HotfitError(f"memory={memory} MB: give a number above zero")
     times = darks.group_exposure
     if times[-1] == 0 or times.size < 2:
         raise HotfitError(
@@ -150,6 +155,10 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
         )
     calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
     maps, counts = fit_bands(darks, calibration, bias_subtracted, workers, memory, progress)
+    fewest = fewest_for_stuck(darks, calibration)
+    if len(darks.frames) < fewest:
+        note = f"stuck pixels are not told from quiet ones: that takes {fewest} frames of this noise"
+        calibration = replace(calibration, notes=(*calibration.notes, note))
     return assemble(darks, calibration, maps, counts, rules=rules, bias_subtracted=bias_subtracted)
 
 
@@ -243,7 +252,7 @@ def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
     pedestal = floor if np.isfinite(floor) else 0.0
     return kernels.Limits(
         saturation=np.float32(detector.saturation),
-        stuck=np.int64(stuck_length(detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))),
+        stuck=np.int64(fewest_for_stuck(darks, calibration)),
         candidate=np.float32(0.8 * outlier),
         outlier=np.float32(outlier),
         hits=np.int64(max(1, frames // FRAMES_A_HIT)),
@@ -252,12 +261,17 @@ def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
     )
 
 
+def fewest_for_stuck(darks: DarkSet, calibration: Calibration) -> int:
+    """Frames that it takes to tell a stuck pixel from a quiet one."""
+    return stuck_length(calibration.detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))
+
+
 def stuck_length(step: float, noise: float, pixels: int) -> int:
-    """Equal samples in a row that noise does not produce once in 1000 frames: `noise`, `step` in adu."""
+    """Equal samples of a pixel that noise produces in one of ten sets or fewer: `noise`, `step` in adu."""
     likeliest = stats.norm.cdf(step / 2, scale=noise) - stats.norm.cdf(-step / 2, scale=noise)
     if likeliest <= 0:
         return 3
-    return 2 + int(np.log(pixels * 1e3) / -np.log(min(likeliest, 1 - 1e-9)))
+    return 2 + int(np.log(pixels * 10) / -np.log(min(likeliest, 1 - 1e-9)))
 
 
 def empty_maps(pixels: int) -> kernels.Maps:

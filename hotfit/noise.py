@@ -40,7 +40,7 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     floor = pedestal + 5 * robust_sigma(lines.intercept)
     bins = signal_bins(lines.signal)
     pixels = np.concatenate(bins)
-    lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.leverage)
+    lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.maker)
     ends = np.cumsum([part.size for part in bins])
     residual = lines.residual
     if terms is not None:
@@ -54,7 +54,7 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     ]
     groups = [
         (np.split(lines.signal * time + readout, ends[:-1]), np.split(squares, ends[:-1]), freedom)
-        for squares, freedom, time in deviations(residual, lines.leverage, group, u, weight)
+        for squares, freedom, time in deviations(residual, lines.maker, group, u, weight)
     ]
     if not groups:  # two frames: the spread over the pixels is at least the noise
         spread = robust_sigma(lines.signal) * (u[-1] - u[0])
@@ -76,8 +76,11 @@ def variance_curve(charges, squares, freedom, faint, read, shot):
         yield mean + more, trimmed_variance(square / expected, freedom), freedom * charge.size
 
 
-def deviations(residual, leverage, group, u, weight):
-    """Yield (sums of squares (P,), degrees of freedom, time) of each group of replicates, or each frame."""
+def deviations(residual, maker, group, u, weight):
+    """Yield (sums of squares (P,), degrees of freedom, time) of each group of replicates, or each frame.
+
+    What a line leaves of a frame holds noise of all frames: its time is their mean.
+    """
     sizes = np.bincount(group)
     for k in np.flatnonzero(sizes > 1):
         part, share = residual[group == k], weight[group == k].astype(np.float32)[:, None]
@@ -85,8 +88,10 @@ def deviations(residual, leverage, group, u, weight):
         yield (share * (part - mean) ** 2).sum(axis=0), int(sizes[k] - 1), u[group == k][0]
     if (sizes[group] > 1)[u > CHARGED].any():
         return
-    for i in np.flatnonzero((leverage < 0.9) & (sizes[group] == 1)):
-        yield weight[i] * residual[i] ** 2 / (1 - leverage[i]), 1, u[i]
+    share = maker**2 / weight
+    total = share.sum(axis=1)
+    for i in np.flatnonzero((np.diag(maker) > 0.1) & (sizes[group] == 1)):
+        yield residual[i] ** 2 / total[i], 1, share[i] @ u / total[i]
 
 
 def signal_bins(signal) -> list[np.ndarray]:

@@ -7,6 +7,9 @@ from hotfit.terms import robust_sigma
 STALL = 0.1
 """A pixel that gathers less than this part of what its steepest stretch promises has stopped."""
 
+SEEN = 10.0
+"""Robust sigmas of the first frame that a pixel must have gathered before its rate promises anything."""
+
 CUT = 0.8
 FEWEST_CUT = 3
 """At least so many pixels must have stopped, or end together at less than this part of what they promise."""
@@ -65,7 +68,9 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     mean = total / np.bincount(group)[:, None]
     rise = np.diff(mean, axis=0)
     wait = np.diff(group_exposure)[:, None]
-    promised = np.max(rise / wait, axis=0) * wait
+    since = mean[1:] - mean[0]
+    seen = np.where(since > SEEN * width, since, 0)
+    promised = np.max(seen / (group_exposure[1:] - group_exposure[0])[:, None], axis=0) * wait
     stalled = (mean[:-1] > threshold) & (promised > 0.2 * span) & (rise < STALL * promised)
     lowest = np.minimum.accumulate(mean[::-1], axis=0)[::-1]
     first = np.argmax(stalled, axis=0)

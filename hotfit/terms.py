@@ -48,7 +48,7 @@ class Lines(NamedTuple):
     intercept: np.ndarray  # (P,) adu
     signal: np.ndarray  # (P,) dark signal in the longest exposure, adu
     residual: np.ndarray  # (N, P) adu
-    leverage: np.ndarray  # (N,)
+    maker: np.ndarray  # (N, N), residual = maker @ values
 
 
 class FrameTerms(NamedTuple):
@@ -80,7 +80,7 @@ def fit_lines(values, u, weight, bias_subtracted: bool) -> Lines:
     solution = solver.astype(np.float32) @ values
     residual = values - columns.astype(np.float32) @ solution
     intercept = np.zeros_like(solution[-1]) if bias_subtracted else solution[0]
-    return Lines(intercept, solution[-1], residual, np.einsum("ij,ji->i", columns, solver))
+    return Lines(intercept, solution[-1], residual, np.eye(u.size) - columns @ solver)
 
 
 def robust_sigma(values) -> float:
@@ -122,7 +122,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
 
 
 def within_exposures(ratio, error, u, group, weight) -> Change:
-    """Departure of each frame's scale from the mean of its exposure; `ratio`, `error` (N, P) of hot pixels."""
+    """Departure of each frame's scale from the mean of its exposure; `ratio`, `error` (N, P): hot pixels."""
     value, spread = np.zeros_like(u), np.full_like(u, np.inf)
     for k in np.unique(group[u > 0]):
         part = group == k
