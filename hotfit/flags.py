@@ -55,7 +55,8 @@ class Rules:
         HOT above this rate, in the unit of the map. None: robust median + 5 robust sigmas of the map, and
         5 of the pixel's own errors.
     fdr : float
-        Accepted share of false ones among the significant pixels of a frame (Benjamini-Hochberg).
+        Accepted share of false ones among the significant pixels of a frame (Benjamini-Hochberg), half of it
+        for each of the two tests.
     tolerance : float
         NONLINEAR only if the line misses a group by more than this part of the largest usable dark signal,
     min_sigma : float
@@ -123,15 +124,16 @@ def decide(maps, rules: Rules, frames: int, groups: int, parameters: int) -> Ver
     complete = (maps.n_used == frames) & (maps.n_groups == groups)
     spare, degrees = frames - groups, groups - parameters
     shared = shared_degrees(thinned(maps.scatter, complete & np.isfinite(maps.scatter)), spare)
+    share = rules.fdr / 2  # there are two tests
     unstable, scatter_null, _ = significant(
-        maps.scatter, used - times, shared, complete, (spare, shared), rules.fdr
+        maps.scatter, used - times, shared, complete, (spare, shared), share
     )
     statistic, noise_degrees, noise_full = maps.lack_of_fit, shared, shared
     if np.isfinite(scatter_null):
         noise = moderated(maps.scatter / scatter_null, used - times, shared)
         statistic, noise_degrees, noise_full = maps.lack_of_fit / noise, shared + used - times, shared + spare
     lacking, lack_null, limit = significant(
-        statistic, times - parameters, noise_degrees, complete, (degrees, noise_full), rules.fdr
+        statistic, times - parameters, noise_degrees, complete, (degrees, noise_full), share
     )
     sigma = np.sqrt(scatter_null) if np.isfinite(scatter_null) else 1.0
     lacking &= (maps.misfit > rules.min_sigma * sigma) & (maps.misfit_fraction > rules.tolerance)

@@ -29,7 +29,7 @@ QUIET = 100_000
 FEWEST_HOT = 30
 """With fewer thermometers every scale is 1."""
 
-MOST_HOT = 10_000
+MOST_HOT = 7_000
 """More are not needed: the hottest are the least noisy."""
 
 JITTER = 0.01
