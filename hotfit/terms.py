@@ -35,10 +35,10 @@ MOST_HOT = 7_000
 JITTER = 0.01
 """Rms of the scales that is expected before any is measured,"""
 
-PRIOR_DEGREES = 2.0
+PRIOR_DEGREES = 4.0
 """and the degrees of freedom that this expectation counts for."""
 
-PLAUSIBLE = 3.0
+PLAUSIBLE = 4.0
 """Sigmas of jitter and of its own noise by which a hot pixel may depart and still count as a thermometer."""
 
 
@@ -165,13 +165,17 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
     limit = PLAUSIBLE * (allowed[timed, None] + noise[timed])
     plausible = (np.abs(departure[timed]) < limit).all(axis=0)
     found = np.count_nonzero(plausible)
-    value, spread = np.zeros_like(time), np.full_like(time, np.inf)
+    value, spread, bent = np.zeros_like(time), np.full_like(time, np.inf), False
     if found >= FEWEST_HOT:
         rows = zip(mean[:, plausible], noise[:, plausible], strict=True)
         shared, shared_error = np.array([biweight(*row) for row in rows]).T
-        shared = completed(shared, time, allowed, shared_error, bias_subtracted)
-        value[timed], spread[timed] = shared[timed] / time[timed], shared_error[timed] / time[timed]
-    return Change(value, spread), bending(found, plausible.size, jitter)
+        shared = completed(shared, time, allowed, shared_error, bias_subtracted)[timed]
+        limit = PLAUSIBLE * (allowed + shared_error)[timed]
+        bent = (np.abs(shared) > limit).any()
+        value[timed] = np.clip(shared, -limit, limit) / time[timed]
+        spread[timed] = shared_error[timed] / time[timed]
+    notes = bending(plausible.size - found, jitter) if bent or found < plausible.size / 2 else ()
+    return Change(value, spread), notes
 
 
 def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray:
@@ -179,20 +183,19 @@ def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray
     return untrended(values, time, 1 / (allowed**2 + error**2), bias_subtracted)
 
 
-def bending(found: int, hot: int, jitter: float) -> tuple[str, ...]:
-    """A note if most hot pixels depart from the line by more than temperature explains."""
-    if found > hot / 2:
-        return ()
+def bending(pixels: int, jitter: float) -> tuple[str, ...]:
+    """The note for hot pixels that depart from the line together by more than temperature explains."""
     return (
-        f"{hot - found} of {hot} hot pixels bend by more than a temperature jitter of {100 * jitter:.2g} % "
-        "explains: taken for roll-off, not for a warmer sensor",
+        f"hot pixels, {pixels} of them plainly, bend together by more than a temperature jitter of "
+        f"{100 * jitter:.2g} % explains: taken for roll-off, not for a warmer sensor",
     )
 
 
 def drawn_back(change: Change, rms) -> Change:
     """A change with an error, drawn back to none as far as it is noise; its error is what is then left."""
     share = rms**2 / (rms**2 + change.error**2)
-    return Change(share * change.value, np.sqrt(share) * np.minimum(change.error, 1e9))
+    left = np.where(np.isfinite(change.error), np.sqrt(share) * np.minimum(change.error, 1e9), rms)
+    return Change(share * change.value, left)
 
 
 def clipped_mean(values) -> float:

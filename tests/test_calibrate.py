@@ -8,7 +8,6 @@ from hotfit.calibrate import calibrate, decide_gain, sample_rows
 from hotfit.darks import cube_darks
 from hotfit.noise import NoiseEstimate, fit_variance, trimmed_variance
 from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
-from hotfit.terms import biweight, untrended
 
 
 @pytest.fixture(scope="module", params=["guide", "cmos"])
@@ -35,7 +34,7 @@ def test_offsets_and_scales(set_with_truth):
     assert np.std(truth.offset) > 1
     assert np.std(calibration.offset - truth.offset) < 0.015 * noise
     assert np.std(truth.scale[timed]) > 0.005
-    assert np.std((calibration.scale - truth.scale)[timed]) < 0.004
+    assert np.std((calibration.scale - truth.scale)[timed]) < 0.003
     np.testing.assert_array_equal(calibration.scale[~timed], 1)
 
 
@@ -161,7 +160,7 @@ def test_fit_variance_lets_go_of_unstable_bins():
 @pytest.mark.parametrize(
     ("given", "hint", "shot", "error", "expected"),
     [
-        (2.0, 1.5, 0.25, 0.001, (2.0, "user")),
+        (2.0, 1.5, 1 / 4.0, 0.001, (2.0, "user")),
         (None, 1.55, 1 / 1.5, 0.001, (1.55, "header")),
         (None, 6.0, 1 / 1.5, 0.001, (1.5, "darks")),
         (None, np.nan, 1 / 1.5, 0.001, (1.5, "darks")),
@@ -173,22 +172,51 @@ def test_who_decides_the_gain(given, hint, shot, error, expected):
     gain, source, notes = decide_gain(given, hint, NoiseEstimate(49, 1, shot, error, 1000))
     assert gain == pytest.approx(expected[0], nan_ok=True)
     assert source == expected[1]
-    doubted = given is None and np.isfinite(hint) and (source == "darks" or error > 0.1 * shot)
-    assert bool(notes) == doubted
+    contradicted = source == "darks" and np.isfinite(hint)
+    unchecked = source == "header" and error > 0.1 * shot
+    assert bool(notes) == (source == "user" or contradicted or unchecked)
 
 
-def test_biweight_stays_with_the_majority():
-    rng = np.random.default_rng(4)
-    values = rng.normal(0.01, 0.001, 1000)
-    values[:400] += np.abs(rng.normal(0.05, 0.02, 400)) + 0.01
-    centre, error = biweight(values, np.full(1000, 0.001))
-    assert centre == pytest.approx(0.01, abs=3e-4)
-    assert 2e-5 < error < 1e-4
+@pytest.mark.parametrize("camera", ["guide", "cmos"])
+@pytest.mark.parametrize(
+    ("exposures", "repeats"),
+    [((0.0, 90.0, 300.0), (4, 4, 4)), ((0.0, 300.0), (1, 5)), ((0.0, 30.0, 90.0, 180.0, 300.0), 1)],
+    ids=["12 frames", "replicates of one exposure", "single frames"],
+)
+def test_gain_and_noise_of_small_sets(camera, exposures, repeats):
+    """Few frames and few warm pixels: no bias beyond their errors."""
+    cube, exposure, truth = simulate.cube(
+        camera, shape=(600, 700), seed=3, exposures=exposures, repeats=repeats, hot_fraction=0.002
+    )
+    detector = calibrate(cube_darks(cube, exposure)).detector
+    assert detector.gain == pytest.approx(truth.gain, rel=0.1)
+    assert detector.read_noise / detector.gain == pytest.approx(truth.read_noise / truth.gain, rel=0.05)
 
 
-def test_untrended_takes_out_what_looks_like_a_line():
-    u = np.array([0.0, 0.1, 0.3, 0.3, 1.0])
-    weight = np.array([1.0, 2.0, 1.0, 1.0, 4.0])
-    np.testing.assert_allclose(untrended(3 + 5 * u, u, weight, False), 0, atol=1e-12)
-    np.testing.assert_allclose(untrended(5 * u, u, weight, True), 0, atol=1e-12)
-    assert np.abs(untrended(u**2, u, weight, False)).max() > 0.05
+def test_a_given_noise_that_the_darks_contradict_is_used_and_told():
+    cube, exposure, truth = simulate.cube("guide", shape=(300, 400), repeats=3, hot_fraction=0.01)
+    darks = cube_darks(cube, exposure)
+    wrong = calibrate(darks, gain=2 * truth.gain, read_noise=4 * truth.read_noise)
+    assert (wrong.detector.gain, wrong.detector.read_noise) == (2 * truth.gain, 4 * truth.read_noise)
+    assert len(wrong.notes) == 2
+    assert wrong.excess == pytest.approx(0.25, rel=0.05)
+    right = calibrate(darks, gain=truth.gain, read_noise=truth.read_noise)
+    assert right.notes == ()
+    assert right.excess == pytest.approx(1, abs=0.05)
+
+
+def test_no_false_plateaus_in_a_ladder_of_single_frames():
+    """Rates promised by noise over a second are not rates."""
+    rng = np.random.default_rng(5)
+    exposure = np.concatenate([np.arange(1.0, 17.0), [600.0, 1200.0]])
+    values = 1000 + rng.normal(0, 7, (18, 20000)) + 0.05 * exposure[:, None]
+    values[-1, :30] += 3000
+    group = np.arange(18)
+    assert find_plateaus(values.astype(np.float32), group, exposure).size == 0
+
+
+def test_gaps_in_many_samples_leave_enough_pixels():
+    cube, exposure, truth = simulate.cube("guide", shape=(300, 400), repeats=4, hot_fraction=0.01)
+    holed = np.where(np.random.default_rng(0).random(cube.shape) < 0.15, np.nan, cube).astype(np.float32)
+    calibration = calibrate(cube_darks(holed, exposure))
+    assert calibration.detector.read_noise == pytest.approx(truth.read_noise, rel=0.1)
