@@ -267,8 +267,8 @@ def print_facts(names: list[str], options: argparse.Namespace) -> None:
     command += f" --camera {options.camera}" if options.camera else ""
     print(
         f"\nConstant: stuck, dead or saturated. Good: linear below {HOT:g} e-/s. Hot: linear from there on. "
-        f"hotfit {hotfit.__version__} is given nothing (at 3 % jitter a temperature tolerance of 2 K), the rivals "
-        f"true gain and read noise. Made by `{command}`."
+        f"hotfit {hotfit.__version__} is given no option (at 3 % jitter a temperature tolerance of 2 K), the "
+        f"rivals true gain and read noise. Made by `{command}`."
     )
 
 

@@ -10,7 +10,17 @@ from scipy import stats
 import hotfit
 from hotfit import flags
 from hotfit.errors import HotfitError
-from hotfit.flags import DQ, Rules, benjamini_hochberg, bulk, decide, significant
+from hotfit.flags import (
+    DQ,
+    MOST_SHARED,
+    Rules,
+    benjamini_hochberg,
+    bulk,
+    decide,
+    moderated,
+    shared_degrees,
+    significant,
+)
 
 SHAPE = (100, 100)
 PIXEL = (30, 40)
@@ -34,16 +44,19 @@ def spread(distribution, seed):
     return np.random.default_rng(seed).permutation(values).reshape(SHAPE).astype(np.float32)
 
 
-def quiet_maps(frames=32, groups=4, parameters=2, noise=1.0):
-    """Maps of a frame with nothing to flag; `noise` is by what the variance was underestimated."""
+def quiet_maps(frames=32, groups=4, parameters=2, noise=1.0, shared=MOST_SHARED):
+    """Maps of a frame with nothing to flag.
+
+    `noise` is by what the variance was underestimated; from pixel to pixel it varies by an inverse chi-square
+    of `shared` degrees of freedom.
+    """
     spare, degrees = frames - groups, groups - parameters
     nothing = np.full(SHAPE, np.nan, np.float32)
-    scatter = spread(stats.chi2(spare, scale=1 / spare), 1) if spare else nothing
+    scatter = spread(stats.f(spare, shared), 1) if spare else nothing
     lack = nothing
-    if degrees and spare >= flags.ENOUGH_REPLICATES:
-        lack = spread(stats.f(degrees, spare), 2) * scatter
-    elif degrees:
-        lack = spread(stats.chi2(degrees, scale=1 / degrees), 2)
+    if degrees:
+        lack = spread(stats.f(degrees, shared + spare), 2)
+        lack *= (shared + spare * scatter) / (shared + spare) if spare else 1
     return SimpleNamespace(
         rate=spread(stats.norm(0.03, 0.003), 3),
         rate_error=np.full(SHAPE, 0.003, np.float32),
@@ -51,9 +64,9 @@ def quiet_maps(frames=32, groups=4, parameters=2, noise=1.0):
         lack_of_fit=lack * np.float32(noise),
         scatter=scatter * np.float32(noise),
         misfit=np.full(SHAPE, 0.5, np.float32),
-        misfit_fraction=np.full(SHAPE, 0.01, np.float32),
+        misfit_fraction=np.full(SHAPE, 0.005, np.float32),
         n_used=np.full(SHAPE, frames, np.uint16),
-        n_groups=np.full(SHAPE, groups, np.uint8),
+        n_groups=np.full(SHAPE, groups, np.uint16),
         dq=np.zeros(SHAPE, np.uint32),
     )
 
@@ -121,7 +134,9 @@ def test_benjamini_hochberg_agrees_with_the_obvious_one(seed):
     counts = set()
     for fdr in (0.001, 0.01, 0.1, 0.5, 0.9):
         expected = slow_benjamini_hochberg(p, size, fdr)
-        np.testing.assert_array_equal(p <= benjamini_hochberg(p, size, fdr), expected)
+        limit = benjamini_hochberg(p, size, fdr)
+        np.testing.assert_array_equal(p <= limit, expected)
+        assert limit == pytest.approx(fdr * max(sum(expected), 1) / size)
         # Of the p-values only the small ones need be given, and only those that are numbers count.
         small = np.where(p <= fdr, p, np.nan)
         np.testing.assert_array_equal(p <= benjamini_hochberg(small, size, fdr), expected)
@@ -129,11 +144,14 @@ def test_benjamini_hochberg_agrees_with_the_obvious_one(seed):
     assert len(counts) > 1  # the cases above are not all of the same kind
 
 
-def test_benjamini_hochberg_of_nothing_finds_nothing():
-    assert benjamini_hochberg(np.array([]), 0, 0.01) < 0
-    assert benjamini_hochberg(np.array([np.nan]), 1, 0.01) < 0
-    assert benjamini_hochberg(np.array([0.5]), 1, 0.01) < 0
-    assert benjamini_hochberg(np.array([0.0]), 1, 0.01) == 0
+@pytest.mark.parametrize(
+    ("p", "tests", "limit"),
+    [([], 0, 0.01), ([], 20, 0.0005), ([np.nan], 1, 0.01), ([0.5], 1, 0.01), ([0.0], 1, 0.01)],
+    ids=str,
+)
+def test_benjamini_hochberg_of_next_to_nothing(p, tests, limit):
+    # What one alone would need is told even where nothing is found.
+    assert benjamini_hochberg(np.array(p), tests, 0.01) == pytest.approx(limit)
 
 
 @pytest.mark.parametrize(("real", "level"), [(0, 0.1), (15, 0.1), (15, 0.02)])
@@ -156,57 +174,53 @@ def test_benjamini_hochberg_keeps_its_level(real, level):
 
 
 @pytest.mark.parametrize("noise", [0.25, 1.0, 4.0], ids=["noise/2", "noise", "noise*2"])
-@pytest.mark.parametrize(("degrees", "spare"), [(2, None), (28, None), (2, 28), (3, 8)])
-def test_significant_finds_planted_outliers_and_next_to_nothing_else(degrees, spare, noise):
+@pytest.mark.parametrize(("degrees", "known"), [(2, MOST_SHARED), (28, MOST_SHARED), (2, 28), (3, 8)])
+def test_significant_finds_planted_outliers_and_next_to_nothing_else(degrees, known, noise):
     size, planted = 1_000_000, slice(1000, 1200)
-    rng = np.random.default_rng(degrees)
-    statistic = rng.chisquare(degrees, size) / degrees
-    if spare is not None:
-        statistic /= rng.chisquare(spare, size) / spare
-    statistic *= noise
+    statistic = np.random.default_rng(degrees).f(degrees, known, size) * noise
     full = np.full(size, degrees, np.int32)
-    spares = None if spare is None else np.full(size, spare, np.int32)
-    arguments = (full, spares, np.ones(size, bool), degrees, 0.01)
+    arguments = (full, known, np.ones(size, bool), (degrees, known), 0.01)
 
-    found, null = significant(statistic.astype(np.float32), *arguments)
+    found, null, limit = significant(statistic.astype(np.float32), *arguments)
     assert null == pytest.approx(noise, rel=0.01)
     assert np.count_nonzero(found) <= 2
+    assert limit == pytest.approx(0.01 * max(np.count_nonzero(found), 1) / size)
 
-    law = stats.chi2(degrees, scale=1 / degrees) if spare is None else stats.f(degrees, spare)
-    statistic[planted] = law.isf(1e-8) * noise
-    found, null = significant(statistic.astype(np.float32), *arguments)
+    statistic[planted] = stats.f.isf(1e-8, degrees, known) * noise
+    found, null, limit = significant(statistic.astype(np.float32), *arguments)
     assert null == pytest.approx(noise, rel=0.01)
     assert found[planted].all()
     assert np.count_nonzero(found) - 200 <= 10  # 2 expected at a level of 1 %
+    assert limit == pytest.approx(0.01 * np.count_nonzero(found) / size)
     assert found.shape == statistic.shape
 
 
 @pytest.mark.parametrize("fdr", [0.01, 0.2])
-@pytest.mark.parametrize("spare", [None, 9])
-def test_significant_is_benjamini_hochberg_on_calibrated_p_values(fdr, spare):
+@pytest.mark.parametrize("each", [False, True], ids=["one noise", "noise of each"])
+def test_significant_is_benjamini_hochberg_on_calibrated_p_values(fdr, each):
     rng = np.random.default_rng(8)
-    size, degrees = 4001, 3
-    statistic = 2.5 * rng.chisquare(degrees, size) / degrees
+    size, degrees, known = 4001, 3, 9.5
+    statistic = 2.5 * rng.f(degrees, known, size)
     statistic[::10] *= rng.uniform(1, 30, statistic[::10].size)
-    freedom = np.full(size, degrees, np.int32)
+    freedom, noise = np.full(size, degrees, np.int32), np.full(size, known)
     complete = rng.uniform(size=size) < 0.9
-    freedom[~complete] = rng.integers(0, degrees + 1, np.count_nonzero(~complete))
-    spares = None if spare is None else np.full(size, spare, np.int32)
+    few = np.count_nonzero(~complete)
+    freedom[~complete] = rng.integers(0, degrees + 1, few)
+    if each:
+        noise[~complete] -= rng.integers(0, 7, few)
     statistic[5:50:7] = np.nan
-    found, null = significant(statistic, freedom, spares, complete, degrees, fdr)
+    found, null, limit = significant(
+        statistic, freedom, noise if each else known, complete, (degrees, known), fdr
+    )
 
-    law = stats.chi2(degrees, scale=1 / degrees) if spare is None else stats.f(degrees, spare)
     tested = np.isfinite(statistic) & (freedom > 0)
-    assert null == pytest.approx(np.median(statistic[tested & complete]) / law.median())
-    value = statistic[tested] / null
-    p = [
-        stats.chi2.sf(x * k, k) if spare is None else stats.f.sf(x, k, spare)
-        for x, k in zip(value, freedom[tested], strict=True)
-    ]
+    assert null == pytest.approx(np.median(statistic[tested & complete]) / stats.f.median(degrees, known))
+    p = stats.f.sf(statistic[tested] / null, freedom[tested], noise[tested])
     expected = np.zeros(size, bool)
-    expected[tested] = slow_benjamini_hochberg(p, len(p), fdr)
+    expected[tested] = slow_benjamini_hochberg(p, p.size, fdr)
     assert 10 < np.count_nonzero(expected) < 400
     np.testing.assert_array_equal(found, expected)
+    assert limit == pytest.approx(fdr * np.count_nonzero(expected) / p.size)
 
 
 @pytest.mark.parametrize(
@@ -222,11 +236,167 @@ def test_significant_is_benjamini_hochberg_on_calibrated_p_values(fdr, spare):
 )
 def test_without_a_null_there_is_no_test(statistic, degrees, complete):
     shape = statistic.shape
-    whole = np.full(shape, degrees, np.int32), None, np.full(shape, complete), degrees, 0.01
-    found, null = significant(statistic, *whole)
+    whole = np.full(shape, degrees, np.int32), 28, np.full(shape, complete), (degrees, 28), 0.01
+    found, null, limit = significant(statistic, *whole)
     assert found.shape == shape
     assert not found.any()
     assert np.isnan(null)
+    assert np.isnan(limit)
+
+
+# --- the noise of a pixel, from its own scatter and that of all others
+
+MANY = 200_000
+
+
+def drawn(rng, shared, spare, degrees, size=MANY):
+    """Scatter and lack of fit of linear pixels whose noise is 1 / (chi-square of `shared` / shared)."""
+    noise = shared / rng.chisquare(shared, size) if np.isfinite(shared) else np.ones(size)
+    return [noise * rng.chisquare(k, size) / k for k in (spare, degrees)]
+
+
+def bare_maps(scatter, lack_of_fit, spare, groups=5):
+    """Maps of which nothing but scatter and lack of fit can be flagged, and what `decide` takes of them."""
+    size, frames = scatter.size, spare + groups
+    maps = SimpleNamespace(
+        scatter=scatter.astype(np.float32),
+        lack_of_fit=lack_of_fit.astype(np.float32),
+        **{name: np.zeros(size, np.float32) for name in ("rate", "rate_error", "intercept")},
+        **{name: np.ones(size, np.float32) for name in ("misfit", "misfit_fraction")},
+        n_used=np.full(size, frames, np.uint16),
+        n_groups=np.full(size, groups, np.uint16),
+        dq=np.zeros(size, np.uint32),
+    )
+    return maps, Rules(min_sigma=0, tolerance=0), frames, groups, 2
+
+
+def flagged(verdict, flag):
+    return (verdict.dq & np.uint32(flag)) != 0
+
+
+@pytest.mark.parametrize("planted", [8, 30, np.inf])
+@pytest.mark.parametrize("spare", [5, 25])
+def test_shared_degrees_are_those_of_the_noise(planted, spare):
+    scatter, _ = drawn(np.random.default_rng(spare), planted, spare, 3)
+    near = pytest.approx(1 / planted, rel=0.1, abs=0.006)  # the relative variance of the noise is 2 / degrees
+    found = shared_degrees(scatter, spare)
+    assert 1 / found == near
+    assert shared_degrees(7 * scatter, spare) == pytest.approx(found)
+    scatter[: MANY // 100] *= 1000  # what is to be found hardly counts
+    assert 1 / shared_degrees(scatter, spare) == near
+
+
+@pytest.mark.parametrize(
+    ("scatter", "degrees", "expected"),
+    [
+        (np.ones(0), 5, MOST_SHARED),
+        (np.ones(9), 0, MOST_SHARED),
+        (np.full(9, np.nan), 0, MOST_SHARED),
+        (np.ones(9), 5, MOST_SHARED),
+        (np.zeros(9), 5, 4),
+        (np.repeat([0.0, 1.0], [4, 8]), 5, 4),
+        (np.geomspace(1e-3, 1e3, 99), 5, 4),
+    ],
+    ids=["nothing", "no degrees", "no degrees, nan", "all equal", "zeros", "a third zeros", "all sorts"],
+)
+def test_shared_degrees_at_the_ends(scatter, degrees, expected):
+    assert shared_degrees(scatter, degrees) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shared", [4.0, 30.0, MOST_SHARED])
+@pytest.mark.parametrize("degrees", [1, 25, 1000])
+def test_moderated_lies_between_own_noise_and_that_of_all(shared, degrees):
+    scatter = np.array([0, 0.2, 1, 3, 50], np.float32)
+    noise = moderated(scatter, np.full(5, degrees), shared)
+    assert noise[2] == 1
+    assert ((noise > scatter) & (noise < 1))[:2].all()
+    assert ((noise < scatter) & (noise > 1))[3:].all()
+    # The nearer to what knows it better.
+    np.testing.assert_allclose((noise - 1)[3:] / (scatter - 1)[3:], degrees / (degrees + shared), rtol=1e-4)
+
+
+def test_moderated_without_replicates_is_that_of_all():
+    noise = moderated(np.array([np.nan, 0, 40], np.float32), np.array([0, 0, -1]), 30.0)
+    np.testing.assert_array_equal(noise, 1)
+
+
+NOISES = {  # shared degrees of freedom, spare ones of a pixel
+    "constant, many replicates": (np.inf, 40),
+    "constant, few replicates": (np.inf, 2),
+    "varying": (20, 25),
+    "varying, few replicates": (20, 4),
+}
+
+
+@pytest.mark.parametrize("case", NOISES)
+def test_p_values_are_uniform_where_nothing_is_wrong(monkeypatch, case):
+    shared, spare = NOISES[case]
+    calls = []
+
+    def spy(statistic, degrees, noise_degrees, *rest):
+        found, null, limit = significant(statistic, degrees, noise_degrees, *rest)
+        calls.append(stats.f.sf(statistic / null, degrees, noise_degrees))
+        return found, null, limit
+
+    monkeypatch.setattr(flags, "significant", spy)
+    scatter, lack = drawn(np.random.default_rng(11), shared, spare, 3)
+    decide(*bare_maps(scatter, lack, spare))
+    assert len(calls) == 2
+    for p in calls:
+        assert stats.kstest(p, "uniform").pvalue > 1e-3
+        assert 120 < np.count_nonzero(p < 1e-3) < 280  # 200 expected: the tail is right too
+
+
+@pytest.mark.parametrize("case", NOISES)
+def test_false_flags_are_no_more_than_fdr_promises(case):
+    shared, spare = NOISES[case]
+    scatter, lack = drawn(np.random.default_rng(12), shared, spare, 3)
+    quiet = decide(*bare_maps(scatter, lack, spare))
+    assert np.count_nonzero(quiet.dq) <= 1  # a chance of 1 % for one of each kind
+    scatter[:2000] *= 1000
+    lack[2000:4000] *= 1000
+    verdict = decide(*bare_maps(scatter, lack, spare))
+    counts = []
+    for flag, real in ((DQ.TELEGRAPH, slice(0, 2000)), (DQ.NONLINEAR, slice(2000, 4000))):
+        found = flagged(verdict, flag)
+        counts.append((np.count_nonzero(found), np.count_nonzero(found[real])))
+    found, right = np.sum(counts, axis=0)
+    assert right > 3000
+    assert 0 < found - right < 0.01 * found + 4 * np.sqrt(0.01 * found)
+
+
+def test_coarse_data_flag_next_to_nothing():
+    # The converter's step is 5.6 times the noise: a pixel far from the edge of a step never changes.
+    rng = np.random.default_rng(13)
+    groups, repeats = 5, 4
+    y = np.round(rng.uniform(size=MANY) + rng.normal(0, 0.18, (groups, repeats, MANY)))
+    means = y.mean(axis=1)
+    x = np.column_stack([np.ones(groups), np.arange(groups)])
+    left = means - x @ np.linalg.lstsq(x, means, rcond=None)[0]
+    spare = groups * (repeats - 1)
+    scatter = ((y - means[:, None]) ** 2).sum(axis=(0, 1)) / spare
+    lack = repeats * (left**2).sum(axis=0) / (groups - 2)
+    assert 0.3 < np.mean(scatter == 0) < 0.4
+    verdict = decide(*bare_maps(scatter, lack, spare, groups))
+    assert np.isfinite([verdict.scatter_null, verdict.lack_of_fit_null]).all()
+    assert np.count_nonzero(verdict.dq) < 5e-4 * MANY
+    # Taken for a noise that all pixels share, the same lack of fit would flag one in ten.
+    alike = decide(*bare_maps(np.ones(MANY), lack, spare, groups))
+    assert np.count_nonzero(alike.dq) > 0.01 * MANY
+
+
+def test_what_all_pixels_know_finds_more_than_the_own_noise():
+    groups, degrees, spare, size = 5, 3, 25, 100_000
+    scatter, lack = drawn(np.random.default_rng(14), np.inf, spare, degrees, size)
+    scatter[0], lack[0] = 1, 60 / degrees
+    alone = stats.f.sf(lack[0] / scatter[0], degrees, spare)
+    together = stats.f.sf(lack[0], degrees, shared_degrees(scatter, spare) + spare)
+    assert alone * size > 0.01  # 7e-7: not significant against its own replicates
+    assert together * size < 1e-6  # about 1e-12
+    verdict = decide(*bare_maps(scatter, lack, spare, groups))
+    assert np.flatnonzero(verdict.dq).tolist() == [0]
+    assert names_of(verdict.dq[0]) == {"NONLINEAR", "DO_NOT_USE"}
+    assert together < verdict.lack_of_fit_limit < alone
 
 
 # --- the rules, on one pixel
@@ -256,28 +426,25 @@ CASES = {
     "nonlinear": (NONLINEAR, {}, {"NONLINEAR", "DO_NOT_USE"}),
     "not significant": (NONLINEAR | {"lack_of_fit": 5}, {}, set()),
     "not min_sigma": (NONLINEAR | {"misfit": 0.99}, {}, set()),
-    "not tolerance": (NONLINEAR | {"misfit_fraction": 0.0199}, {}, set()),
-    "just": (NONLINEAR | {"misfit": 1.01, "misfit_fraction": 0.0201}, {}, {"NONLINEAR", "DO_NOT_USE"}),
+    "not tolerance": (NONLINEAR | {"misfit_fraction": 0.0099}, {}, set()),
+    "just": (NONLINEAR | {"misfit": 1.01, "misfit_fraction": 0.0101}, {}, {"NONLINEAR", "DO_NOT_USE"}),
     "larger min_sigma": (NONLINEAR, {"min_sigma": 5.1}, set()),
     "larger tolerance": (NONLINEAR, {"tolerance": 0.11}, set()),
     "smaller min_sigma": (NONLINEAR | {"misfit": 0.3}, {"min_sigma": 0.2}, {"NONLINEAR", "DO_NOT_USE"}),
     "smaller tolerance": (
-        NONLINEAR | {"misfit_fraction": 0.01},
+        NONLINEAR | {"misfit_fraction": 0.005},
         {"tolerance": 0},
         {"NONLINEAR", "DO_NOT_USE"},
     ),
-    # F(2, 28) = 18 has a chance of 9e-6: enough for a level of 0.2 in 10 000 pixels, not for 0.01.
-    "strict fdr": (NONLINEAR | {"lack_of_fit": 18}, {}, set()),
-    "lax fdr": (NONLINEAR | {"lack_of_fit": 18}, {"fdr": 0.2}, {"NONLINEAR", "DO_NOT_USE"}),
+    # F(2, 4096 + 28) = 11.6 has a chance of 9e-6: enough for a level of 0.2 in 10 000 pixels, not for 0.01.
+    "strict fdr": (NONLINEAR | {"lack_of_fit": 11.6}, {}, set()),
+    "lax fdr": (NONLINEAR | {"lack_of_fit": 11.6}, {"fdr": 0.2}, {"NONLINEAR", "DO_NOT_USE"}),
     "two exposure times have no lack of fit": (NONLINEAR | {"n_groups": 2, "n_used": 16}, {}, set()),
     "telegraph": ({"scatter": 5}, {}, {"TELEGRAPH", "DO_NOT_USE"}),
     "scatter of chance": ({"scatter": 1.8}, {}, set()),
     "steadier than noise": ({"scatter": 0.01, "lack_of_fit": 0.01}, {}, set()),
-    "telegraph explains its lack of fit": (
-        {"scatter": 5, "lack_of_fit": 12, "misfit": 5, "misfit_fraction": 0.1},
-        {},
-        {"TELEGRAPH", "DO_NOT_USE"},
-    ),
+    "telegraph, just large enough": ({"scatter": 5}, {"min_sigma": 1.9}, {"TELEGRAPH", "DO_NOT_USE"}),
+    "telegraph, not min_sigma": ({"scatter": 5}, {"min_sigma": 2.1}, set()),
     "telegraph and nonlinear": (
         NONLINEAR | {"scatter": 5, "lack_of_fit": 500},
         {},
@@ -342,9 +509,9 @@ def test_line_through_the_origin_has_no_unreliable_bias():
 
 
 @pytest.mark.parametrize("noise", [0.25, 1, 4])
-@pytest.mark.parametrize("frames", [32, 8], ids=["F test", "chi-square"])
-def test_wrong_noise_moves_the_scale_and_not_the_flags(frames, noise):
-    maps = change(quiet_maps(frames, noise=noise), **NONLINEAR, n_used=frames)
+@pytest.mark.parametrize(("frames", "shared"), [(32, MOST_SHARED), (8, MOST_SHARED), (32, 30)])
+def test_wrong_noise_moves_the_scale_and_not_the_flags(frames, shared, noise):
+    maps = change(quiet_maps(frames, noise=noise, shared=shared), **NONLINEAR, n_used=frames)
     maps.lack_of_fit[PIXEL] *= noise
     maps.scatter[PIXEL] *= noise
     maps.scatter[0, :50] = 40 * noise
@@ -354,8 +521,41 @@ def test_wrong_noise_moves_the_scale_and_not_the_flags(frames, noise):
     assert (verdict.dq[0, :50] == DQ.TELEGRAPH | DQ.DO_NOT_USE).all()
     assert np.count_nonzero(verdict.dq) == 51
     assert verdict.scatter_null == pytest.approx(noise, rel=0.02)
-    # Against the replicates the noise cancels.
-    assert verdict.lack_of_fit_null == pytest.approx(1 if frames == 32 else noise, rel=0.02)
+    assert verdict.lack_of_fit_null == pytest.approx(noise, rel=0.02)
+    assert 1 / verdict.shared_degrees == pytest.approx(1 / shared, abs=0.004)
+    assert verdict.lack_of_fit_limit == pytest.approx(0.005 / maps.rate.size)  # half for each test
+
+
+@pytest.mark.parametrize("noise", [0.25, 1, 4])
+def test_large_means_large_against_the_noise_that_the_frame_shows(noise):
+    sigma = np.sqrt(noise)
+    for misfit, expected in ((0.97, set()), (1.03, {"NONLINEAR", "DO_NOT_USE"})):
+        maps = change(quiet_maps(noise=noise), **NONLINEAR | {"lack_of_fit": 100 * noise, "scatter": noise})
+        maps.misfit[PIXEL] = misfit * sigma
+        assert names_of(decide(maps, Rules(), 32, 4, 2).dq[PIXEL]) == expected
+    for scatter, expected in ((1.97, set()), (2.03, {"TELEGRAPH", "DO_NOT_USE"})):
+        maps = change(quiet_maps(204, noise=noise), scatter=scatter * noise)
+        assert names_of(decide(maps, Rules(), 204, 4, 2).dq[PIXEL]) == expected
+        assert names_of(decide(maps, Rules(min_sigma=0.9), 204, 4, 2).dq[PIXEL]) == {
+            "TELEGRAPH",
+            "DO_NOT_USE",
+        }
+
+
+def test_without_replicates_misfit_counts_in_sigmas_as_they_are():
+    for misfit, expected in ((0.97, set()), (1.03, {"NONLINEAR", "DO_NOT_USE"})):
+        maps = change(quiet_maps(4, noise=4), **NONLINEAR | {"misfit": misfit}, n_used=4)
+        assert names_of(decide(maps, Rules(), 4, 4, 2).dq[PIXEL]) == expected
+
+
+@pytest.mark.parametrize(
+    ("shared", "expected"), [(MOST_SHARED, {"TELEGRAPH", "NONLINEAR", "DO_NOT_USE"}), (8, set())]
+)
+def test_own_scatter_explains_lack_of_fit_only_where_noise_varies(shared, expected):
+    maps = change(quiet_maps(shared=shared), **NONLINEAR | {"lack_of_fit": 20, "scatter": 5})
+    verdict = decide(maps, Rules(), 32, 4, 2)
+    assert names_of(verdict.dq[PIXEL]) == expected
+    assert np.count_nonzero(verdict.dq) == bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +574,9 @@ def test_degrades_openly(frames, groups, parameters, lack_tested, scatter_tested
     maps.scatter[0, 0] = 100
     verdict = decide(maps, Rules(), frames, groups, parameters)
     assert np.isfinite(verdict.lack_of_fit_null) == lack_tested
+    assert np.isfinite(verdict.lack_of_fit_limit) == lack_tested
     assert np.isfinite(verdict.scatter_null) == scatter_tested
+    assert verdict.shared_degrees > 3000
     assert names_of(verdict.dq[PIXEL]) == ({"NONLINEAR", "DO_NOT_USE"} if lack_tested else set())
     assert names_of(verdict.dq[0, 0]) == ({"TELEGRAPH", "DO_NOT_USE"} if scatter_tested else set())
     assert np.count_nonzero(verdict.dq) == lack_tested + scatter_tested
@@ -427,3 +629,4 @@ def test_rules_take_a_name_or_any_row_of_names():
         assert Rules(bad=row).bad == ("HOT", "NONLINEAR")
     assert Rules().bad == ("TELEGRAPH", "NONLINEAR", "UNRELIABLE_SLOPE")
     assert Rules(tolerance=0, min_sigma=0).hot is None
+    assert (Rules().fdr, Rules().tolerance, Rules().min_sigma) == (0.01, 0.01, 1)
