@@ -50,6 +50,9 @@ class Detector:
     saturation: float  # adu, inf where no level is known
     saturation_source: str  # user or darks
     step: float  # adu between neighbouring values of the converter, 0 for floats
+    read_noise_error: float = np.nan  # in the unit of read_noise; nan where it was given
+    measured_gain: float = np.nan  # e-/adu, what the darks show whatever is used; nan where they show none
+    measured_gain_error: float = np.nan
 
 
 class NoiseModel(NamedTuple):
@@ -118,7 +121,9 @@ def calibrate(
         lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
     )
     noise = estimate_noise(lines, terms, darks.group, u, weight)
+    own_gain, own_gain_error = measured_gain(noise)
     gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
+    in_electrons = gain if np.isfinite(gain) else 1.0
     detector = Detector(
         gain=gain,
         gain_source=gain_source,
@@ -127,8 +132,10 @@ def calibrate(
         saturation=float(level),
         saturation_source="user" if saturation else "darks",
         step=step,
+        read_noise_error=read_noise_error(noise, in_electrons) if read_noise is None else np.nan,
+        measured_gain=own_gain,
+        measured_gain_error=own_gain_error,
     )
-    in_electrons = gain if np.isfinite(gain) else 1.0
     read_variance = max((detector.read_noise / in_electrons) ** 2 + step**2 / 12, 1e-12)
     shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
     model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
@@ -219,11 +226,22 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
     return values
 
 
+def measured_gain(noise: NoiseEstimate) -> tuple[float, float]:
+    """Gain in e-/adu that the noise shows, and its error; nan where it is not known well enough."""
+    if not (1e-3 < noise.shot < 1e3 and noise.shot_error < GAIN_KNOWN * noise.shot):
+        return np.nan, np.nan
+    return 1 / noise.shot, noise.shot_error / noise.shot**2
+
+
+def read_noise_error(noise: NoiseEstimate, in_electrons) -> float:
+    """Standard error of the read noise in the unit that `in_electrons` makes of adu; inf: not seen."""
+    return float(noise.read_error / (2 * np.sqrt(max(noise.read, 1e-12))) * in_electrons)
+
+
 def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
     """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
-    measured = 1e-3 < noise.shot < 1e3 and noise.shot_error < GAIN_KNOWN * noise.shot
-    own = 1 / noise.shot if measured else np.nan
-    error = noise.shot_error / noise.shot * own if measured else np.nan
+    own, error = measured_gain(noise)
+    measured = np.isfinite(own)
     shown = f"the darks show {own:.3g} +- {error:.1g}"
 
     def agrees(value):

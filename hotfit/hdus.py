@@ -41,7 +41,10 @@ def header_of(fit: DarkFit) -> fits.Header:
         ("CREATOR", f"hotfit {hotfit.__version__}", ""),
         ("EGAIN", number(detector.gain), "[electron/adu] gain"),
         ("GAINSRC", detector.gain_source, "source of the gain"),
+        ("OWNGAIN", number(detector.measured_gain), "[electron/adu] gain that the darks show"),
+        ("OWNGERR", number(detector.measured_gain_error), "standard error of OWNGAIN"),
         ("RDNOISE", detector.read_noise, f"[{'electron' if electrons else 'adu'}] read noise"),
+        ("RNERR", number(detector.read_noise_error), "standard error of the read noise"),
         ("RNSRC", detector.read_noise_source, "source of the read noise"),
         ("SATURATE", number(detector.saturation), "[adu] saturation level"),
         ("SATSRC", detector.saturation_source, "source of the saturation level"),
@@ -112,6 +115,9 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         saturation=np.inf if header["SATURATE"] is None else header["SATURATE"],
         saturation_source=header["SATSRC"],
         step=header["ADCSTEP"],
+        read_noise_error=known("RNERR"),
+        measured_gain=known("OWNGAIN"),
+        measured_gain_error=known("OWNGERR"),
     )
     rules = Rules(
         hot=header["HOT"],
