@@ -224,7 +224,7 @@ def measurements(tally: Tally) -> tuple[str, ...]:
         f"{100 * max(columns.gain, key=abs):+.1f}",
         ", ".join(dict.fromkeys(columns.gain_source)),
         f"{100 * max(columns.read_noise, key=abs):+.1f}",
-        f"{max(columns.saturation, key=lambda level: abs(level - 1)):.3f}",
+        f"{min(columns.saturation):.3f} to {max(columns.saturation):.3f}",
         percent(max(columns.scale), 3),
         percent(max(columns.longest_scale), 3),
         f"{max(columns.offset):.3f}",

@@ -83,6 +83,9 @@ def fit_darks(
     """
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
     darks = frames
+    reading = (exposure_key, exposure_unit, temperature_tolerance, ext)
+    if isinstance(frames, DarkSet) and reading != (None, "s", 1.0, None):
+        raise HotfitError("frames: are read already; give exposure_key and the like to open_darks")
     if not isinstance(frames, DarkSet):
         darks = open_darks(
             frames,
