@@ -10,6 +10,9 @@ STALL = 0.1
 SEEN = 10.0
 """Robust sigmas of the first frame that a pixel must have gathered before its rate promises anything."""
 
+EQUAL = 5
+"""So many equal samples of a bright pixel are no coincidence."""
+
 CUT = 0.8
 FEWEST_CUT = 3
 """At least so many pixels must have stopped, or end together at less than this part of what they promise."""
@@ -79,8 +82,18 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     level = level[level > threshold]  # a cosmic ray does not stay
     others = ~stalled.any(axis=0)
     short = cut_short(mean[:, others], rise[:, others], promised[:, others], mean[-1].max(initial=0))
+    level = np.concatenate([level, clipped(bright, mean, group, threshold)])
     short = short[short > threshold]
     return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
+
+
+def clipped(bright, mean, group, threshold) -> np.ndarray:
+    """Levels at which all samples of one exposure agree, of pixels that were lower before: full wells."""
+    levels = [np.empty(0)]
+    for k in np.flatnonzero(np.bincount(group) >= EQUAL):
+        same = (np.ptp(bright[group == k], axis=0) == 0) & (mean[k] > threshold) & (mean[0] < threshold)
+        levels.append(mean[k, same])
+    return np.concatenate(levels)
 
 
 def cut_short(mean, rise, promised, highest) -> np.ndarray:

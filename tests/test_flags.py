@@ -380,7 +380,7 @@ def test_coarse_data_flag_next_to_nothing():
     verdict = decide(*bare_maps(scatter, lack, spare, groups))
     assert np.isfinite([verdict.scatter_null, verdict.lack_of_fit_null]).all()
     assert np.count_nonzero(verdict.dq) < 5e-4 * MANY
-    # Taken for a noise that all pixels share, the same lack of fit would flag one in ten.
+    # Taken for a noise that all pixels share, the same lack of fit would flag one in forty.
     alike = decide(*bare_maps(np.ones(MANY), lack, spare, groups))
     assert np.count_nonzero(alike.dq) > 0.01 * MANY
 

@@ -28,6 +28,9 @@ RULES = {
     "everything": {"hot": 1, "fdr": 0.2, "tolerance": 0, "min_sigma": 0.1, "bad": "TELEGRAPH"},
 }
 
+NUMBERS = ("hot_limit", "lack_of_fit_null", "scatter_null", "shared_degrees", "lack_of_fit_limit")
+"""What a verdict says beside the flags."""
+
 
 @pytest.fixture(scope="module")
 def darks():
@@ -71,9 +74,8 @@ def test_reflag_equals_a_fit_with_those_rules(darks, fit, case):
     for name, values in maps_of(at_once).items():
         np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
     assert again.dq.dtype == np.uint32
-    assert again.hot_limit == at_once.hot_limit
-    assert again.lack_of_fit_null == at_once.lack_of_fit_null
-    assert again.scatter_null == at_once.scatter_null
+    for name in NUMBERS:
+        assert getattr(again, name) == getattr(at_once, name), name
     assert strict_json(again.summary()) == strict_json(at_once.summary())
     # Every case but the first changes something.
     assert (case == "none") == np.array_equal(again.dq, fit.dq)
@@ -91,10 +93,20 @@ def test_reflag_changes_dq_alone_and_back_again(fit, case):
         assert (getattr(again, name) is values) == (name != "dq"), name
     assert again.frames is fit.frames
     assert again.detector is fit.detector
-    back = again.reflag(hot=None, fdr=0.01, tolerance=0.02, min_sigma=1, bad=Rules.bad)
+    back = again.reflag(hot=None, fdr=0.01, tolerance=0.01, min_sigma=1, bad=Rules.bad)
     np.testing.assert_array_equal(back.dq, before)
     assert back.rules == fit.rules
-    assert back.hot_limit == fit.hot_limit
+    assert [getattr(back, name) for name in NUMBERS] == [getattr(fit, name) for name in NUMBERS]
+
+
+def test_reflag_says_what_is_significant_under_its_rules(fit):
+    strict, lax = (fit.reflag(fdr=fdr) for fdr in (1e-6, 0.3))
+    assert strict.lack_of_fit_limit < fit.lack_of_fit_limit < lax.lack_of_fit_limit
+    for name in ("lack_of_fit_null", "scatter_null", "shared_degrees"):  # of the darks, not of the rules
+        assert getattr(strict, name) == getattr(fit, name) == getattr(lax, name), name
+    bends = [each.summary()["smallest_slope_residual"] for each in (lax, fit, strict)]
+    assert bends == sorted(bends)
+    assert bends[0] < bends[-1]
 
 
 def test_reflag_keeps_the_rules_it_is_not_told_to_change(fit):
@@ -169,6 +181,7 @@ def test_a_test_that_cannot_be_made_is_nan_and_flags_nothing(
     few = hotfit.fit_cube(frames, exposure[chosen], gain=1.5, read_noise=10, bias_subtracted=origin)
     assert np.isfinite(few.rate).mean() > 0.99
     assert np.isfinite(few.lack_of_fit_null) == np.isfinite(few.lack_of_fit).any() == lack_tested
+    assert np.isfinite(few.lack_of_fit_limit) == lack_tested
     assert np.isfinite(few.scatter_null) == np.isfinite(few.scatter).any() == scatter_tested
     if not lack_tested:
         assert not (few.dq & DQ.NONLINEAR).any()
@@ -176,6 +189,7 @@ def test_a_test_that_cannot_be_made_is_nan_and_flags_nothing(
         assert not (few.dq & DQ.TELEGRAPH).any()
     summary = strict_json(few.summary())
     assert (summary["lack_of_fit_null"] is None) == (not lack_tested)
+    assert (summary["smallest_slope_residual"] is None) == (not lack_tested)
     assert (summary["scatter_null"] is None) == (not scatter_tested)
 
 
@@ -273,6 +287,7 @@ def test_summary_of_what_is_unknown_is_none(fit):
         hot_limit=np.nan,
         lack_of_fit_null=np.nan,
         scatter_null=np.nan,
+        lack_of_fit_limit=np.nan,
     )
     summary = strict_json(unknown.summary())
     empty = {
@@ -283,6 +298,7 @@ def test_summary_of_what_is_unknown_is_none(fit):
         "hot_limit",
         "lack_of_fit_null",
         "scatter_null",
+        "smallest_slope_residual",
     }
     assert {key for key, value in summary.items() if value is None} == empty
     assert summary["read_noise_unit"] == "adu"

@@ -20,6 +20,7 @@ from astropy.table import Table
 import hotfit
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ, MEANING
+from hotfit.power import statement
 
 FILES = {"dark_current.fits", "mask.fits", "bad_pixels.ecsv", "summary.json"}
 
@@ -30,11 +31,26 @@ HDUS = {
     "DQ": ("uint32", "dq"),
     "INTERCEPT": ("float32", "intercept"),
     "SLOPERES": ("float32", "slope_residual"),
+    "SLOPEERR": ("float32", "slope_residual_error"),
     "LACKFIT": ("float32", "lack_of_fit"),
     "SCATTER": ("float32", "scatter"),
+    "MISFIT": ("float32", "misfit"),
+    "MISFRAC": ("float32", "misfit_fraction"),
     "NUSED": ("uint16", "n_used"),
+    "NGROUPS": ("uint16", "n_groups"),
 }
-"""The images that the design names."""
+"""The images of dark_current.fits, their types and what they hold."""
+
+COLUMNS = {
+    "rate": "rate",
+    "error": "rate_error",
+    "slope_residual": "slope_residual",
+    "slope_residual_error": "slope_residual_error",
+    "misfit": "misfit",
+    "misfit_fraction": "misfit_fraction",
+    "scatter": "scatter",
+}
+"""The columns of bad_pixels.ecsv that hold values of maps."""
 
 RULES = {
     "default": {},
@@ -141,6 +157,8 @@ def test_read_gives_back_what_is_unknown(fit, tmp_path):
         hot_limit=np.nan,
         lack_of_fit_null=np.nan,
         scatter_null=np.nan,
+        shared_degrees=np.nan,
+        lack_of_fit_limit=np.nan,
         bias_subtracted=True,
     )
     assert_same_fit(hotfit.DarkFit.read(unknown.write(tmp_path / "out")), unknown)
@@ -148,7 +166,8 @@ def test_read_gives_back_what_is_unknown(fit, tmp_path):
 
 def test_read_gives_back_any_nan_and_infinity(fit, tmp_path):
     odd = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38], np.float32)
-    maps = {name: getattr(fit, name).copy() for name in ("rate", "scatter", "slope_residual", "misfit")}
+    names = ("rate", "scatter", "slope_residual", "slope_residual_error", "misfit")
+    maps = {name: getattr(fit, name).copy() for name in names}
     for values in maps.values():
         values[0, : odd.size] = odd
     dq = fit.dq.copy()
@@ -214,6 +233,9 @@ def test_read_takes_the_file_or_its_directory_as_path_or_text(stored, fit):
 
 def test_a_fit_read_back_can_be_reflagged_and_written(either, tmp_path):
     read = hotfit.DarkFit.read(either.write(tmp_path / "one"))
+    said = statement(either)
+    assert statement(read) == pytest.approx(said)
+    assert said.items() <= either.summary().items()
     new = read.reflag(**RULES["the design's"])
     np.testing.assert_array_equal(new.dq, either.reflag(**RULES["the design's"]).dq)
     assert_same_fit(hotfit.DarkFit.read(new.write(tmp_path / "two")), new)
@@ -263,8 +285,11 @@ def test_header_of_a_calibrated_fit(fits_by_unit, tmp_path):
         "HOT": 4,
         "HOTLIMIT": 4,
     }
-    expected |= {"FDR": 0.01, "TOLERANC": 0.02, "MINSIGMA": 1, "BADFLAGS": "HOT,NONLINEAR"}
+    expected |= {"FDR": 0.01, "TOLERANC": 0.01, "MINSIGMA": 1, "BADFLAGS": "HOT,NONLINEAR"}
     expected |= {"SATURATE": fit.detector.saturation, "NFRAMES": 32}
+    decided = {"NULLLOF": fit.lack_of_fit_null, "NULLSCAT": fit.scatter_null}
+    decided |= {"NOISEDOF": fit.shared_degrees, "PLIMIT": fit.lack_of_fit_limit}
+    assert {key: header[key] for key in decided} == pytest.approx(decided, rel=1e-14)
     expected |= {f"NBIT{int(f).bit_length() - 1}": int(((fit.dq & f) != 0).sum()) for f in DQ}
     assert {key: header[key] for key in expected} == expected
     assert hotfit.__version__ in header["CREATOR"]
@@ -339,14 +364,10 @@ def test_bad_pixels(fit, tmp_path, rules):
     fit = fit.reflag(**RULES[rules])
     table = Table.read(fit.write(tmp_path / "out") / "bad_pixels.ecsv")
     y, x = np.nonzero(fit.mask)
-    assert table.colnames == ["x", "y", "rate", "error", "slope_residual", "reasons"]
+    assert table.colnames == ["x", "y", *COLUMNS, "reasons"]
     assert list(zip(table["x"], table["y"], strict=True)) == list(zip(x, y, strict=True))
-    for name, values in (
-        ("rate", fit.rate),
-        ("error", fit.rate_error),
-        ("slope_residual", fit.slope_residual),
-    ):
-        np.testing.assert_array_equal(np.asarray(table[name], np.float32), values[y, x])
+    for name, attribute in COLUMNS.items():
+        np.testing.assert_array_equal(np.asarray(table[name], np.float32), getattr(fit, attribute)[y, x])
     assert table["rate"].unit == table["error"].unit == fit.unit
     expected = [{name for name in fit.rules.bad if bits & DQ[name]} for bits in fit.dq[y, x]]
     assert [set(reasons.split()) for reasons in table["reasons"]] == expected
@@ -650,7 +671,7 @@ def edited(stored, path, edit):
 SPOILT = {
     "a map without data": lambda hdus: setattr(hdus["SCATTER"], "data", None),
     "a map of another shape": lambda hdus: setattr(hdus["DQ"], "data", hdus["DQ"].data[:3]),
-    "a map is missing": lambda hdus: hdus.pop(hdus.index_of("SLOPERES")),
+    "a map is missing": lambda hdus: hdus.pop(hdus.index_of("SLOPEERR")),
     "no frames": lambda hdus: hdus.pop(hdus.index_of("FRAMES")),
     "no gain": lambda hdus: hdus[0].header.remove("EGAIN"),
     "an unknown flag": lambda hdus: hdus[0].header.set("BADFLAGS", "HOT,WARM"),
