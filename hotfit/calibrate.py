@@ -241,7 +241,7 @@ def read_noise_error(noise: NoiseEstimate, in_electrons) -> float:
 def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
     """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
     own, error = measured_gain(noise)
-    measured = np.isfinite(own)
+    measured = bool(np.isfinite(own))
     shown = f"the darks show {own:.3g} +- {error:.1g}"
 
     def agrees(value):

@@ -203,7 +203,7 @@ def benjamini_hochberg(p, tests: int, fdr: float) -> float:
     """p-value up to which the small ones `p` of `tests` are significant: for none, that of one alone."""
     ordered = np.sort(p[np.isfinite(p)])
     passing = np.flatnonzero(ordered <= fdr * np.arange(1, ordered.size + 1) / max(tests, 1))
-    return fdr * (passing[-1] + 1 if passing.size else 1) / max(tests, 1)
+    return fdr * (int(passing[-1]) + 1 if passing.size else 1) / max(tests, 1)
 
 
 def find_hot(rate, error, limit) -> tuple[float, np.ndarray]:

@@ -70,17 +70,36 @@ def smallest_bend(fit: "DarkFit", rate: float) -> float | None:
     if degrees < 1 or not np.isfinite(fit.lack_of_fit_limit):
         return None
     bend = rate * exposure * exposure / exposure[-1]  # of a roll-off by all of the signal
-    left = bend - line(columns, weight, bend)(columns)
-    spare = weight.size - np.unique(group).size
+    left = np.abs(bend - line(columns, weight, bend)(columns))
+    if left.max() < 1e-6 * bend.max():
+        return None
+    depth = max(significant_depth(fit, left, weight, degrees), large_depth(fit, left, weight, rate))
+    if depth > 1:
+        return None
+    fitted = line(columns, weight, rate * exposure - depth * bend)(np.eye(columns.shape[1])[0])
+    return float(depth * abs(slope_residual(columns, weight, group, bend)) / fitted)
+
+
+def significant_depth(fit: "DarkFit", left, weight, degrees: int) -> float:
+    """Part of the bend, which leaves `left` (N,) over the line, whose lack of fit is significant."""
+    spare = weight.size - degrees - (1 if fit.bias_subtracted else 2)
     limit = stats.f.isf(fit.lack_of_fit_limit, degrees, fit.shared_degrees + spare) * degrees
     wanted = optimize.brentq(lambda shift: stats.ncx2.sf(limit, degrees, shift) - CHANCE, 1e-3, 1e6)
-    null = fit.scatter_null if np.isfinite(fit.scatter_null) else fit.lack_of_fit_null
-    worst = np.argmax(np.abs(left))
-    sigma = np.sqrt(null / weight[worst])
-    margin = stats.norm.ppf(CHANCE) * sigma / np.sqrt(np.count_nonzero(group == group[worst]))
-    least = max(fit.rules.tolerance * rate * exposure[-1], fit.rules.min_sigma * sigma) + margin
-    depth = max(np.sqrt(null * wanted / (weight * left**2).sum()), least / np.abs(left[worst]))
-    return float(min(depth, 1.0) * abs(slope_residual(columns, weight, group, bend)) / rate)
+    return float(np.sqrt(fit.lack_of_fit_null * wanted / (weight * left**2).sum()))
+
+
+def large_depth(fit: "DarkFit", left, weight, rate: float) -> float:
+    """Part of the bend that the rules on its size, `tolerance` and `min_sigma`, let pass."""
+    frames = fit.frames[: weight.size]
+    group = np.asarray(frames["group"])
+    scatter_null = fit.scatter_null if np.isfinite(fit.scatter_null) else 1.0
+    single = np.sqrt(scatter_null * np.asarray(frames["n_combined"]) / weight)
+    margin = stats.norm.ppf(CHANCE) * np.sqrt(fit.lack_of_fit_null / np.bincount(group, weight)[group])
+    worst = np.argmax(left)
+    signal = rate * frames["exposure"][-1]
+    by_part = (fit.rules.tolerance * signal + margin[worst]) / left[worst]
+    by_sigma = np.min((fit.rules.min_sigma * single + margin) / np.maximum(left, 1e-12))
+    return float(max(by_part, by_sigma))
 
 
 def line(columns, weight, values):

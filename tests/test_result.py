@@ -280,10 +280,11 @@ def test_summary_counts_agree_with_the_arrays(darks, calibrated):
 
 
 def test_summary_of_what_is_unknown_is_none(fit):
+    measured = ("gain", "measured_gain", "measured_gain_error", "read_noise_error")
     unknown = replace(
         fit,
         rate=np.full_like(fit.rate, np.nan),
-        detector=replace(fit.detector, gain=np.nan, saturation=np.inf),
+        detector=replace(fit.detector, saturation=np.inf, **dict.fromkeys(measured, np.nan)),
         hot_limit=np.nan,
         lack_of_fit_null=np.nan,
         scatter_null=np.nan,
@@ -294,6 +295,9 @@ def test_summary_of_what_is_unknown_is_none(fit):
         "median_rate",
         "median_rate_error",
         "gain",
+        "gain_of_darks",
+        "gain_of_darks_error",
+        "read_noise_error",
         "saturation",
         "hot_limit",
         "lack_of_fit_null",
