@@ -350,10 +350,15 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
     """Mask high outliers, the worst first, until the fit is good; if it never is, mask none.
 
     Returns the frames that were dropped and the line. Hits of like height are not cosmic rays: the pixel
-    has a second level.
+    has a second level. Nor are those that make up the longest exposure, if they are several or longer ones
+    are full: the pixel woke up late.
     """
     first, count = line, 0
     groups = count_groups(usable, design)
+    last = 0
+    for k in range(design.u.size):
+        if usable[design.start[k] : design.start[k + 1]].any():
+            last = k
     dropped = np.empty(limits.hits, np.intp)
     while count < limits.hits:
         frame = most_outlying(y, usable, design, limits, inverse, line)
@@ -367,7 +372,8 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
             break
         after = count_groups(usable, design)
         degrees = int(usable.sum() - 1 - design.free)
-        tested = degrees > 0 and (after == groups or after - 1 - design.free > 0)
+        late = not usable[design.start[last] :].any() and (count > 1 or last < design.u.size - 1)
+        tested = degrees > 0 and not late and (after == groups or after - 1 - design.free > 0)
         if tested and chi_square(y, usable, design, inverse, line)[0] < limits.cured[degrees]:
             return dropped[:count], line
     for i in dropped[:count]:

@@ -1,6 +1,6 @@
 """The oracle: one pixel at a time in float64, written from the definitions and not from the kernels.
 
-Every estimate is a vector h with estimate = h @ y, and its variance is h @ covariance of y @ h.
+Every estimate is linear in the samples: it is h @ y, and its variance is h @ covariance @ h.
 """
 
 import numpy as np
@@ -11,28 +11,23 @@ def fit_pixel(
     exposure,
     group,
     *,
+    offset,
+    scale,
+    weight,
+    left,
     read_variance,
-    shot=0.0,
-    floor=np.inf,
-    offset=None,
-    scale=None,
-    weight=None,
-    left=None,
-    saturation=np.inf,
-    bias_subtracted=False,
-    outlier=5.0,
-    hits=0,
-    cured=None,
+    shot,
+    floor,
+    saturation,
+    bias_subtracted,
+    outlier,
+    hits,
+    cured,
 ):
     """Fit one pixel; `y`, `exposure`, `group` are (N,), `exposure` the group's. Returns a dict.
 
-    Its `dropped` are the samples that went as cosmic rays; `end` says how the search for them ended.
+    `dropped` are the samples that went as cosmic rays, and `end` tells how the search for them ended.
     """
-    y = np.asarray(y, float)
-    offset = np.zeros(y.size) if offset is None else np.asarray(offset, float)
-    scale = np.ones(y.size) if scale is None else np.asarray(scale, float)
-    weight = np.ones(y.size) if weight is None else np.asarray(weight, float)
-    left = np.zeros(y.size) if left is None else np.asarray(left, float)[group]
     pedestal = floor if np.isfinite(floor) else 0.0
     usable, saturated = unsaturated(y, exposure, saturation, pedestal)
     usable &= np.isfinite(y)
@@ -40,9 +35,8 @@ def fit_pixel(
     def fit_without(dropped):
         use = usable.copy()
         use[list(dropped)] = False
-        return fit(
-            y - offset, use, exposure, group, scale, weight, read_variance, shot, floor, left, bias_subtracted
-        )
+        terms = scale, weight, left[group], read_variance, shot, floor
+        return fit(y - offset, use, exposure, group, *terms, bias_subtracted)
 
     result, dropped, end = without_rays(fit_without, exposure, outlier, hits, cured)
     return result | {"dropped": dropped, "end": end, "saturated": saturated}
@@ -62,46 +56,48 @@ def unsaturated(y, exposure, saturation, pedestal):
 
 
 def without_rays(fit_without, exposure, outlier, hits, cured):
-    """Drop the highest outlier and refit, up to `hits` times, until the fit is good; else drop none.
+    """Drop the worst high outlier and refit, up to `hits` times, until the fit is good; else drop none.
 
-    Returns the fit, what was dropped, and why the search ended: "clean" (no outlier), "cured", "second
-    level" (hits of like height), "no more outliers" or "too many" of them.
+    Returns the fit, what was dropped, and how the search ended: "clean" (no outlier), "cured", "second
+    level" (hits of like height) or "not cured". A fit that lost an exposure must still be able to show a
+    bend to count as good.
     """
     whole = result = fit_without(())
     dropped = ()
     while len(dropped) < hits:
         worst = int(np.argmax(result["outlyingness"]))
         if not result["outlyingness"][worst] > outlier**2:
-            return whole, (), "no more outliers" if dropped else "clean"
+            return whole, (), "not cured" if dropped else "clean"
         dropped += (worst,)
         result = fit_without(dropped)
         if second_level(result, dropped, exposure, outlier):
             return whole, (), "second level"
         degrees = result["n_used"] - result["parameters"]
-        lost_none, bend_shows = result["groups"] == whole["groups"], result["groups"] > result["parameters"]
-        if degrees > 0 and (lost_none or bend_shows) and result["chi_square"] < cured[degrees]:
+        bend_shows = result["groups"] == whole["groups"] or result["groups"] > result["parameters"]
+        if degrees > 0 and bend_shows and result["chi_square"] < cured[degrees]:
             return result, dropped, "cured"
-    return whole, (), "too many"
+    return whole, (), "not cured"
 
 
 def second_level(result, dropped, exposure, outlier):
     """Whether two dropped samples are equally high above the line, in counts or in counts per second.
 
-    Equal: the intervals of `outlier` sigmas about the two heights overlap.
+    Equal: the intervals of `outlier` sigmas around the two heights overlap.
     """
     height, reach = result["residual"], outlier * result["sigma"]
     for n, i in enumerate(dropped):
         for j in dropped[:n]:
             if abs(height[i] - height[j]) < reach[i] + reach[j]:
                 return True
-            if exposure[i] > 0 and exposure[j] > 0:
-                apart = abs(height[i] / exposure[i] - height[j] / exposure[j])
-                if apart < reach[i] / exposure[i] + reach[j] / exposure[j]:
+            t, other_t = exposure[i], exposure[j]
+            if t > 0 and other_t > 0:
+                apart = abs(height[i] / t - height[j] / other_t)
+                if apart < reach[i] / t + reach[j] / other_t:
                     return True
     return False
 
 
-def fit(y, usable, exposure, group, scale, weight, read_variance, shot, floor, left, bias_subtracted):
+def fit(y, usable, exposure, group, scale, weight, left, read_variance, shot, floor, bias_subtracted):
     """Iterated weighted line through the usable samples, and what it leaves over."""
     x = exposure * scale
     known = np.where(usable, y, 0.0)
@@ -110,7 +106,9 @@ def fit(y, usable, exposure, group, scale, weight, read_variance, shot, floor, l
     result = {"n_used": int(usable.sum()), "groups": times.size, "parameters": parameters}
     if times.size < parameters or (bias_subtracted and not times.any()):
         nan = np.full(y.size, np.nan)
-        return result | {"rate": np.nan, "chi_square": np.nan} | dict.fromkeys(HEIGHTS, nan)
+        return result | {
+            "rate": np.nan, "chi_square": np.nan, "residual": nan, "sigma": nan, "outlyingness": nan
+        }  # fmt: skip
     rate, intercept = 0.0, -np.inf
     for _ in range(3):
         signal, charge = max(rate, 0.0) * exposure, max(intercept - floor, 0.0)
@@ -137,7 +135,7 @@ def fit(y, usable, exposure, group, scale, weight, read_variance, shot, floor, l
         for part in (exposure <= times[half - 1], exposure >= times[-half])
     )
     bend = long - short
-    above = usable & (residual > 0)
+    high = usable & (residual > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return result | {
             "rate": rate,
@@ -145,7 +143,7 @@ def fit(y, usable, exposure, group, scale, weight, read_variance, shot, floor, l
             "intercept": intercept,
             "residual": residual,
             "sigma": np.sqrt(variance),
-            "outlyingness": np.where(above, outlyingness(x, y, variance, usable, bias_subtracted), 0.0),
+            "outlyingness": np.where(high, outlyingness(x, y, variance, usable, bias_subtracted), 0.0),
             "chi_square": square[usable].sum(),
             "lack_of_fit": lack / degrees if degrees else np.nan,
             "scatter": scatter / spare if spare else np.nan,
@@ -156,16 +154,13 @@ def fit(y, usable, exposure, group, scale, weight, read_variance, shot, floor, l
         }
 
 
-HEIGHTS = ("residual", "sigma", "outlyingness")
-
-
 def columns_of(x, bias_subtracted):
-    """Columns of the line: time, and one for the intercept."""
+    """Columns of the line: time and, for the intercept, ones."""
     return x[:, None] if bias_subtracted else np.column_stack([x, np.ones(x.size)])
 
 
 def estimator(x, variance, use, exposure, bias_subtracted):
-    """Weighted least squares as a matrix (2, N): @ y it gives slope and intercept; nan where no line is."""
+    """Weighted least squares as a matrix (2, N) that turns y into slope and intercept, or nan."""
     matrix = np.zeros((2, x.size))
     columns = columns_of(x, bias_subtracted)[use]
     parameters = columns.shape[1]
@@ -177,7 +172,7 @@ def estimator(x, variance, use, exposure, bias_subtracted):
 
 
 def outlyingness(x, y, variance, use, bias_subtracted):
-    """By how much the least chi-square falls if this one sample is left out, for each usable sample."""
+    """How far the least chi-square falls when a usable sample is left out, for each of them."""
     columns = columns_of(x, bias_subtracted)
     everything = least_chi_square(columns[use], y[use], variance[use])
     fall = np.zeros(x.size)
@@ -189,7 +184,7 @@ def outlyingness(x, y, variance, use, bias_subtracted):
 
 
 def least_chi_square(columns, y, variance):
-    """Chi-square of the best line, refitted."""
+    """Chi-square of the line that fits best."""
     sigma = np.sqrt(variance)
     solution = np.linalg.lstsq(columns / sigma[:, None], y / sigma, rcond=None)[0]
     return (((y - columns @ solution) / sigma) ** 2).sum()

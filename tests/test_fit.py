@@ -98,6 +98,64 @@ def test_cosmic_rays_are_dropped_and_their_pixels_kept():
     assert np.quantile(off, 0.98) < 0.1, "as if the hit samples had never been there"
 
 
+def with_charge(cube, charge, gain):
+    """The cube with that charge, (N, rows, columns) in e-, added to it."""
+    return (cube + np.round(charge / gain)).clip(0, 65535).astype(np.uint16)
+
+
+def has(fit, flag):
+    return (fit.dq & np.uint32(hotfit.DQ[flag])) != 0
+
+
+@pytest.mark.parametrize(
+    ("exposures", "repeats"),
+    [((0, 90, 300, 1000), 8), ((0, 10, 30, 60, 120, 240, 500, 1000), 1)],
+    ids=["replicates", "single frames"],
+)
+def test_tracks_of_cosmic_rays_are_dropped_in_every_pixel(exposures, repeats):
+    """In one frame of every exposure 15 pixels in a row are hit."""
+    cube, exposure, truth = simulate.cube(
+        "guide", shape=(120, 160), seed=6, odd=0, cosmic_rate=0, exposures=exposures, repeats=repeats
+    )
+    rng = np.random.default_rng(6)
+    charge = np.zeros(cube.shape)
+    for number in range(len(exposures)):
+        frame, row, column = number * repeats + rng.integers(repeats), 10 + 12 * number, rng.integers(145)
+        charge[frame, row, column : column + 15] = rng.uniform(800, 3000, 15)
+    fit = hotfit.fit_cube(with_charge(cube, charge, truth.gain), exposure)
+    hit = charge > 0
+    track = hit.any(axis=0)
+    assert has(fit, "JUMP_DET")[track].all()
+    assert (fit.n_used[track] == exposure.size - 1).all()
+    assert not fit.mask[track].any()
+    others = fit.frames["dropped"] - hit.sum(axis=(1, 2))
+    assert others.min() == 0
+    assert others.sum() == np.count_nonzero(has(fit, "JUMP_DET")[~track]) <= 2
+
+
+def test_two_hits_are_dropped_and_two_levels_are_not():
+    """Two of 30 samples are high, in 40 pixels by different amounts, in 40 others by the same."""
+    cube, exposure, truth = simulate.cube(
+        "guide", shape=(150, 200), seed=5, odd=0, cosmic_rate=0, exposures=(0, 300, 1000), repeats=10
+    )
+    rng = np.random.default_rng(5)
+    charge = np.zeros((exposure.size, cube[0].size))
+    rays, levels = rng.choice(cube[0].size, (2, 40), replace=False)
+    for pixel in rays:
+        first, last = rng.integers(10), rng.integers(20, 30)
+        charge[[first, last], pixel] = rng.permutation([rng.uniform(800, 1500), rng.uniform(2000, 3000)])
+    for pixel in levels:
+        charge[rng.choice(exposure.size, 2, replace=False), pixel] = rng.uniform(800, 3000)
+    fit = hotfit.fit_cube(with_charge(cube, charge.reshape(cube.shape), truth.gain), exposure)
+    assert has(fit, "JUMP_DET").flat[rays].all()
+    assert (fit.n_used.flat[rays] == 28).all()
+    assert not fit.mask.flat[rays].any()
+    assert not has(fit, "JUMP_DET").flat[levels].any()
+    assert has(fit, "TELEGRAPH").flat[levels].all()
+    assert fit.mask.flat[levels].all()
+    assert np.count_nonzero(has(fit, "JUMP_DET")) <= 40 + 3
+
+
 def test_saturated_pixels_use_their_unsaturated_exposures_alone():
     exposure = np.repeat([0.0, 10.0, 30.0, 100.0], 4)
     rng = np.random.default_rng(1)
