@@ -409,18 +409,20 @@ def most_outlying(y, usable, design, limits, inverse, line):
 
 @jit
 def alike(y, dropped, design, limits, inverse, line):
-    """Whether the last of the dropped samples is as high above the line as another, in counts or in rate."""
+    """Whether two of the dropped samples are equally high above the line, in counts or in counts per time."""
     a, slope, _ = line
-    last = dropped[-1]
-    k = np.searchsorted(design.start, last, side="right") - 1
-    height, u = y[last] - a - slope * design.x[last], design.u[k]
-    sigma = limits.outlier * np.sqrt(1 / (inverse[k] * design.weight[last]))
-    for i in dropped[:-1]:
-        j = np.searchsorted(design.start, i, side="right") - 1
-        other, other_u = y[i] - a - slope * design.x[i], design.u[j]
-        margin = sigma + limits.outlier * np.sqrt(1 / (inverse[j] * design.weight[i]))
-        if abs(height - other) < margin or abs(height * other_u - other * u) < margin * max(u, other_u):
-            return True
+    height, reach, u = np.empty(dropped.size), np.empty(dropped.size), np.empty(dropped.size)
+    for n in range(dropped.size):
+        i = dropped[n]
+        k = np.searchsorted(design.start, i, side="right") - 1
+        height[n] = y[i] - a - slope * design.x[i]
+        reach[n] = limits.outlier / np.sqrt(inverse[k] * design.weight[i])
+        u[n] = design.u[k]
+        for m in range(n):
+            in_counts = abs(height[n] - height[m]) < reach[n] + reach[m]
+            difference = abs(height[n] * u[m] - height[m] * u[n])
+            if in_counts or (u[n] * u[m] > 0 and difference < reach[n] * u[m] + reach[m] * u[n]):
+                return True
     return False
 
 

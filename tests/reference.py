@@ -38,7 +38,7 @@ def fit_pixel(
         terms = scale, weight, left[group], read_variance, shot, floor
         return fit(y - offset, use, exposure, group, *terms, bias_subtracted)
 
-    result, dropped, end = without_rays(fit_without, exposure, outlier, hits, cured)
+    result, dropped, end = without_rays(fit_without, usable, exposure, outlier, hits, cured)
     return result | {"dropped": dropped, "end": end, "saturated": saturated}
 
 
@@ -55,12 +55,12 @@ def unsaturated(y, exposure, saturation, pedestal):
     return usable, not usable.all()
 
 
-def without_rays(fit_without, exposure, outlier, hits, cured):
+def without_rays(fit_without, usable, exposure, outlier, hits, cured):
     """Drop the worst high outlier and refit, up to `hits` times, until the fit is good; else drop none.
 
     Returns the fit, what was dropped, and how the search ended: "clean" (no outlier), "cured", "second
     level" (hits of like height) or "not cured". A fit that lost an exposure must still be able to show a
-    bend to count as good.
+    bend to count as good, and a pixel that woke up late was not hit.
     """
     whole = result = fit_without(())
     dropped = ()
@@ -74,9 +74,20 @@ def without_rays(fit_without, exposure, outlier, hits, cured):
             return whole, (), "second level"
         degrees = result["n_used"] - result["parameters"]
         bend_shows = result["groups"] == whole["groups"] or result["groups"] > result["parameters"]
-        if degrees > 0 and bend_shows and result["chi_square"] < cured[degrees]:
+        late = woke_late(usable, dropped, exposure)
+        if degrees > 0 and bend_shows and not late and result["chi_square"] < cured[degrees]:
             return result, dropped, "cured"
     return whole, (), "not cured"
+
+
+def woke_late(usable, dropped, exposure):
+    """Whether the dropped samples are all of the longest exposure below saturation.
+
+    A single one at the longest exposure of the set may be a cosmic ray: nothing contradicts it.
+    """
+    longest = exposure[usable].max()
+    at_longest = set(np.flatnonzero(usable & (exposure == longest)))
+    return at_longest <= set(dropped) and (len(dropped) > 1 or longest < exposure.max())
 
 
 def second_level(result, dropped, exposure, outlier):
