@@ -139,14 +139,13 @@ def fit_variance(charge, variance, degrees):
     warm = charge > np.quantile(charge, 0.5)
     shot = max(float(np.median((variance[warm] - read) / charge[warm])) if warm.any() else 0.0, 1e-6)
     start = np.array([read, shot, 1e-3 * shot / max(charge.max(), 1.0)])
+    lowest = [0, 0, -300]  # the square may take away less than a third of the shot noise
     powers = np.stack([charge**power for power in range(3)], axis=1)
 
     def misfit(share):
         return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
 
-    found = optimize.least_squares(
-        misfit, np.ones(3), bounds=([0, 0, -300], np.inf), loss="cauchy", f_scale=2.0
-    )
+    found = optimize.least_squares(misfit, np.ones(3), bounds=(lowest, np.inf), loss="cauchy", f_scale=2.0)
     information = found.jac.T @ found.jac
     spread = np.sqrt(np.diag(np.linalg.pinv(information)))
     spread[np.diag(information) < 1] = np.inf  # not seen in these bins

@@ -92,14 +92,10 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
     frames = np.bincount(group)
     time = np.bincount(group, u) / frames
-    low, high = np.quantile(lines.signal, [0.02, 0.6])
-    quiet = np.flatnonzero((lines.signal >= low) & (lines.signal <= high))
-    quiet = quiet[:: max(1, quiet.size // QUIET)]
+    quiet = quiet_pixels(lines.signal)
     common = np.array([clipped_mean(row[quiet]) for row in lines.residual])
     quiet_signal = float(lines.signal[quiet].mean())
-    above = np.maximum(lines.signal - max(quiet_signal, 0), 0)
-    hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
-    hot = hot[np.argsort(-above[hot])[:MOST_HOT]]
+    hot = thermometers(lines.signal - max(quiet_signal, 0), read, shot)
     if hot.size < FEWEST_HOT:
         offset = untrended(common, u, weight, bias_subtracted)
         expected = np.where(u > 0, JITTER, 0.0)
@@ -119,6 +115,20 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     # What the frames of an exposure share is not averaged down: it counts once for each of them.
     left = np.bincount(group, within.error**2) / frames + frames * between.error**2
     return FrameTerms(offset, scale, scale_error, np.where(time > 0, left, 0.0), notes)
+
+
+def quiet_pixels(signal) -> np.ndarray:
+    """Indices of pixels that are neither warm nor strangely dark, thinned."""
+    low, high = np.quantile(signal, [0.02, 0.6])
+    quiet = np.flatnonzero((signal >= low) & (signal <= high))
+    return quiet[:: max(1, quiet.size // QUIET)]
+
+
+def thermometers(above, read, shot) -> np.ndarray:
+    """Indices of the hottest pixels; `above` is their dark signal above that of the quiet ones, adu."""
+    above = np.maximum(above, 0)
+    hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
+    return hot[np.argsort(-above[hot])[:MOST_HOT]]
 
 
 def within_exposures(ratio, error, u, group, weight) -> Change:

@@ -125,6 +125,17 @@ def test_wells_reached_in_the_longest_exposure_alone():
     assert saturation_level(values, GROUP, TIMES, 1.0) == pytest.approx(0.99 * 61000, rel=0.02)
 
 
+def test_a_well_reached_once_shows_in_samples_that_agree():
+    """One pixel stops at the same number in all samples of the longest exposure, just short of its line."""
+    exposure, group = np.repeat([0.0, 30.0, 120.0], 6), np.repeat(np.arange(3), 6)
+    values = plateau_set([65000.0] * 30, exposure, np.linspace(300, 550, 30)[None])
+    assert saturation_level(values, group, np.unique(exposure), 1.0) == 65535
+    values[12:, -1] = 60000
+    assert saturation_level(values, group, np.unique(exposure), 1.0) == pytest.approx(0.99 * 60000)
+    values[:, -2] = 40000
+    assert saturation_level(values, group, np.unique(exposure), 1.0) == pytest.approx(0.99 * 60000), "stuck"
+
+
 def test_a_few_roll_offs_are_no_saturation():
     values = plateau_set([30000.0, 45000.0], EXPOSURE, 700.0, roll_off=True)
     assert saturation_level(values, GROUP, TIMES, 1.0) == 65535
