@@ -258,7 +258,7 @@ def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
         stuck=np.int64(fewest_for_stuck(darks, calibration)),
         candidate=np.float32(0.8 * outlier),
         outlier=np.float32(outlier),
-        hits=np.int64(max(1, frames // FRAMES_A_HIT)),
+        hits=np.int64(np.clip(frames // FRAMES_A_HIT, 1, 255)),
         calm=np.float32((pedestal + detector.saturation) / 2),
         cured=cured,
     )
@@ -279,5 +279,5 @@ def stuck_length(step: float, noise: float, pixels: int) -> int:
 
 def empty_maps(pixels: int) -> kernels.Maps:
     """Uninitialised maps of that many pixels."""
-    other = {"n_used": np.uint16, "n_groups": np.uint16, "dq": np.uint32}
+    other = {"n_used": np.uint16, "n_groups": np.uint16, "n_dropped": np.uint8, "dq": np.uint32}
     return kernels.Maps(*(np.empty(pixels, other.get(name, np.float32)) for name in kernels.Maps._fields))

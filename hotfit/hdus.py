@@ -24,6 +24,7 @@ EXTENSIONS = {
     "MISFRAC": "misfit_fraction",
     "NUSED": "n_used",
     "NGROUPS": "n_groups",
+    "NDROPPED": "n_dropped",
 }
 """Image extensions of dark_current.fits and the attributes they hold."""
 

@@ -88,6 +88,7 @@ class Maps(NamedTuple):
     misfit_fraction: np.ndarray  # float32, the same over the largest usable dark signal
     n_used: np.ndarray  # uint16, samples
     n_groups: np.ndarray  # uint16, exposure times
+    n_dropped: np.ndarray  # uint8, samples dropped as cosmic rays
     dq: np.ndarray  # uint32
 
 
@@ -144,6 +145,7 @@ def fit_tile(samples, first, size, design, noise, unit, sum_y, sum_xy, inverse, 
         maps.misfit_fraction[q] = miss[p] / (abs(slope[p]) * design.u[-1])
         maps.n_used[q] = samples.shape[0]
         maps.n_groups[q] = groups
+        maps.n_dropped[q] = 0
         maps.dq[q] = 0
     half = (groups + 1) // 2
     short, short_variance, short_x, long, long_variance = work[10], work[17], work[18], work[11], variance
@@ -273,6 +275,7 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
     inverse = np.empty(design.u.size)
     line = fit_usable(y, usable, design, noise, inverse)
     dropped, line = drop_hits(y, usable, design, noise, limits, inverse, line)
+    maps.n_dropped[q] = dropped.size
     for i in dropped:
         dq |= JUMP_DET
         counts[1, i] += 1

@@ -38,6 +38,8 @@ class DarkFit:
         pixel's largest usable dark signal.
     n_used, n_groups : (rows, columns) uint16 array
         Samples and exposure times used.
+    n_dropped : (rows, columns) uint8 array
+        Samples dropped as cosmic rays.
     dq : (rows, columns) uint32 array
         Bits of `hotfit.DQ`.
     frames : astropy.table.Table
@@ -72,6 +74,7 @@ class DarkFit:
     misfit_fraction: np.ndarray
     n_used: np.ndarray
     n_groups: np.ndarray
+    n_dropped: np.ndarray
     dq: np.ndarray
     frames: Table
     detector: Detector

@@ -194,6 +194,7 @@ def assert_same(got, expected, stuck):
     """One pixel: rates to 1 % of their error, what follows from them as closely, counts and flags exactly."""
     assert got["n_used"] == expected["n_used"]
     assert got["n_groups"] == expected["groups"]
+    assert got["n_dropped"] == len(expected["dropped"])
     assert bool(got["dq"] & kernels.SATURATED) == expected["saturated"]
     assert bool(got["dq"] & kernels.JUMP_DET) == (expected["end"] == "cured")
     assert bool(got["dq"] & kernels.UNRELIABLE_SLOPE) == stuck

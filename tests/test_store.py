@@ -38,6 +38,7 @@ HDUS = {
     "MISFRAC": ("float32", "misfit_fraction"),
     "NUSED": ("uint16", "n_used"),
     "NGROUPS": ("uint16", "n_groups"),
+    "NDROPPED": ("uint8", "n_dropped"),
 }
 """The images of dark_current.fits, their types and what they hold."""
 
