@@ -297,6 +297,8 @@ def test_one_exposure_time_is_refused(exposure):
         ({"saturation": 500.0}, "saturation"),
         ({"fdr": 2.0}, "fdr=2.0"),
         ({"bad": ("WARM",)}, "WARM"),
+        ({"workers": -1}, "workers=-1"),
+        ({"workers": 1.5}, "workers=1.5"),
     ],
 )
 def test_nonsense_is_refused_by_name(small, arguments, named):
@@ -321,6 +323,10 @@ def test_an_open_set_can_be_fitted_again(tmp_path):
     with open_darks(tmp_path / "darks") as darks:
         first = hotfit.fit_darks(darks)
         assert_same_maps(hotfit.fit_darks(darks), first)
+        with pytest.raises(hotfit.HotfitError, match="read already"):
+            hotfit.fit_darks(darks, exposure_key="ITIME")
+        with pytest.raises(hotfit.HotfitError, match="memory=nan"):
+            hotfit.fit_darks(darks, memory=float("nan"))
     assert first.detector.gain_source in ("header", "darks")
 
 
@@ -352,6 +358,12 @@ def test_copies_and_empty_frames_are_refused_by_name():
     gap[2] = np.nan
     with pytest.raises(hotfit.HotfitError, match="frame 3: holds no valid sample"):
         hotfit.fit_cube(gap, exposure)
+    zero = cube.astype(np.float32)
+    zero[0] = 0
+    with pytest.raises(hotfit.HotfitError, match="frame 1: holds 0 adu in all pixels"):
+        hotfit.fit_cube(zero, exposure, bias_subtracted=True)
+    with pytest.raises(hotfit.HotfitError, match="1 x 2 pixels are too few"):
+        hotfit.fit_cube(cube[:, :1, :2], exposure)
 
 
 def test_more_exposures_than_a_byte_counts():
