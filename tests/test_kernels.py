@@ -253,6 +253,27 @@ def test_hits_are_dropped_if_that_cures_the_fit_and_they_are_not_alike(name):
     assert maps.scatter[0] == pytest.approx(expected["scatter"], rel=1e-5)
 
 
+LATE = {
+    "both of the longest": ((8, 8, 6, 2, 0), {22: 900, 23: 1700}, False),
+    "one of the longest": ((8, 8, 6, 2, 0), {23: 1700}, True),
+    "the only longest": ((8, 8, 7, 1, 0), {23: 1700}, True),
+    "the only one below saturation": ((8, 8, 6, 1, 1), {22: 1700, 23: LEVEL - PEDESTAL}, False),
+}
+"""Frames of 0, 60, 240, 500 and 1000 s, heights in adu by sample, whether those below saturation are rays."""
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_pixel_that_wakes_up_late_was_not_hit(name):
+    repeats, heights, rays = LATE[name]
+    exposure = np.repeat([0.0, 60.0, 240.0, 500.0, 1000.0], repeats)
+    y = sample(np.zeros(1), exposure, no_terms(exposure), PEDESTAL, np.random.default_rng(2))
+    y[list(heights), 0] = PEDESTAL + np.array(list(heights.values()))
+    maps, counts, _ = run_kernel(y.astype(np.float32), exposure, no_terms(exposure))
+    np.testing.assert_array_equal(counts[1], np.isin(np.arange(24), list(heights)) & rays)
+    assert bool(maps.dq[0] & kernels.JUMP_DET) == rays
+    assert maps.n_used[0] == (y < LEVEL).sum() - counts[1].sum()
+
+
 @pytest.mark.parametrize(("longest", "used"), [(HALF_FULL - 100, 3), (HALF_FULL + 100, 2)])
 def test_a_saturated_sample_is_a_hit_if_a_longer_exposure_is_less_than_half_full(longest, used):
     exposure = np.array([0.0, 100.0, 300.0, 1000.0])
