@@ -229,11 +229,15 @@ def darks_as_data(darks) -> dict:
     }
 
 
-def shown(facts: dict) -> str:
-    """What the darks show of the gain, in words."""
-    if facts["gain_of_darks"] is None:
-        return "; the darks show none"
-    return f"; the darks show {facts['gain_of_darks']:.3g} +- {facts['gain_of_darks_error']:.1g}"
+def gain_in_words(facts: dict) -> str:
+    """The gain and its source, and what the darks themselves show of it."""
+    own = facts["gain_of_darks"]
+    shown = "none" if own is None else f"{own:.3g} +- {facts['gain_of_darks_error']:.1g}"
+    if facts["gain"] is None:
+        return "unknown: the map is in adu/s"
+    if facts["gain_source"] == "darks":
+        return f"{shown} e-/adu (darks)"
+    return f"{facts['gain']:.3g} e-/adu ({facts['gain_source']}; the darks show {shown})"
 
 
 def seen_bend(facts: dict) -> str:
@@ -263,10 +267,7 @@ def print_summary(fit, output, verbose: bool) -> None:
         error = facts["median_rate_error"]
         say(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
     say(f"could see     dark currents from {facts['smallest_rate']:.2g} {unit}, {seen_bend(facts)}")
-    gain = (
-        "" if facts["gain"] is None else f"{facts['gain']:.3g} e-/adu ({facts['gain_source']}{shown(facts)})"
-    )
-    say(f"gain          {gain or 'unknown: the map is in adu/s'}")
+    say(f"gain          {gain_in_words(facts)}")
     say(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")
     level = "none" if facts["saturation"] is None else f"{facts['saturation']:.0f} adu"
     say(f"saturation    {level} ({facts['saturation_source']})")
