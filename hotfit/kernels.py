@@ -371,7 +371,7 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
         dropped[count] = frame
         count += 1
         line = fit_usable(y, usable, design, noise, inverse)
-        if alike(y, dropped[:count], design, limits, inverse, line):
+        if alike(y, dropped[:count], design, noise, limits, inverse, line):
             break
         after = count_groups(usable, design)
         degrees = int(usable.sum() - 1 - design.free)
@@ -411,15 +411,19 @@ def most_outlying(y, usable, design, limits, inverse, line):
 
 
 @jit
-def alike(y, dropped, design, limits, inverse, line):
-    """Whether two of the dropped samples are equally high above the line, in counts or in counts per time."""
+def alike(y, dropped, design, noise, limits, inverse, line):
+    """Whether two of the dropped samples are equally high above the line, in counts or in counts per time.
+
+    Samples that high have the shot noise of their height, too.
+    """
     a, slope, _ = line
     height, reach, u = np.empty(dropped.size), np.empty(dropped.size), np.empty(dropped.size)
     for n in range(dropped.size):
         i = dropped[n]
         k = np.searchsorted(design.start, i, side="right") - 1
         height[n] = y[i] - a - slope * design.x[i]
-        reach[n] = limits.outlier / np.sqrt(inverse[k] * design.weight[i])
+        variance = (1 / inverse[k] + noise.shot * max(height[n], 0.0)) / design.weight[i]
+        reach[n] = limits.outlier * np.sqrt(variance)
         u[n] = design.u[k]
         for m in range(n):
             in_counts = abs(height[n] - height[m]) < reach[n] + reach[m]

@@ -143,7 +143,7 @@ def fit_variance(charge, variance, degrees):
     powers = np.stack([charge**power for power in range(3)], axis=1)
 
     def misfit(share):
-        return (np.log(variance) - np.log(powers @ (share * start) + 1e-12)) / error
+        return (np.log(variance) - np.log(np.maximum(powers @ (share * start), 1e-12))) / error
 
     found = optimize.least_squares(misfit, np.ones(3), bounds=(lowest, np.inf), loss="cauchy", f_scale=2.0)
     information = found.jac.T @ found.jac

@@ -93,9 +93,9 @@ def woke_late(usable, dropped, exposure):
 def second_level(result, dropped, exposure, outlier):
     """Whether two dropped samples are equally high above the line, in counts or in counts per second.
 
-    Equal: the intervals of `outlier` sigmas around the two heights overlap.
+    Equal: the intervals of `outlier` sigmas around the two heights, their shot noise included, overlap.
     """
-    height, reach = result["residual"], outlier * result["sigma"]
+    height, reach = result["residual"], outlier * result["sigma_as_high"]
     for n, i in enumerate(dropped):
         for j in dropped[:n]:
             if abs(height[i] - height[j]) < reach[i] + reach[j]:
@@ -118,7 +118,7 @@ def fit(y, usable, exposure, group, scale, weight, left, read_variance, shot, fl
     if times.size < parameters or (bias_subtracted and not times.any()):
         nan = np.full(y.size, np.nan)
         return result | {
-            "rate": np.nan, "chi_square": np.nan, "residual": nan, "sigma": nan, "outlyingness": nan
+            "rate": np.nan, "chi_square": np.nan, "residual": nan, "sigma_as_high": nan, "outlyingness": nan
         }  # fmt: skip
     rate, intercept = 0.0, -np.inf
     for _ in range(3):
@@ -153,7 +153,7 @@ def fit(y, usable, exposure, group, scale, weight, left, read_variance, shot, fl
             "rate_error": np.sqrt(to_line[0] @ covariance @ to_line[0]),
             "intercept": intercept,
             "residual": residual,
-            "sigma": np.sqrt(variance),
+            "sigma_as_high": np.sqrt((single + shot * np.maximum(residual, 0)) / weight),
             "outlyingness": np.where(high, outlyingness(x, y, variance, usable, bias_subtracted), 0.0),
             "chi_square": square[usable].sum(),
             "lack_of_fit": lack / degrees if degrees else np.nan,

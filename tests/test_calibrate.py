@@ -168,6 +168,15 @@ def test_fit_variance_lets_go_of_unstable_bins():
     assert abs(shot - 1 / 1.5) < 4 * shot_error
 
 
+def test_fit_variance_of_a_curve_that_bends_down():
+    """As where hits spoil the hottest pixels: no variance below zero is tried (warnings are errors)."""
+    charge = np.array([4.285, -2.819, -6.857, 8.782, 33.011, 100.861, 19.277, 116.613, 352.201])
+    variance = np.array([53.838, 55.199, 46.028, 49.336, 60.279, 56.379, 62.845, 25378.845, 31368.629])
+    (read, _), (shot, _) = fit_variance(charge, variance, np.array([21600.0, 360.0, 387.0] * 3))
+    assert read > 0
+    assert shot > 0
+
+
 @pytest.mark.parametrize(
     ("given", "hint", "shot", "error", "expected"),
     [

@@ -145,7 +145,8 @@ def test_two_hits_are_dropped_and_two_levels_are_not():
         first, last = rng.integers(10), rng.integers(20, 30)
         charge[[first, last], pixel] = rng.permutation([rng.uniform(800, 1500), rng.uniform(2000, 3000)])
     for pixel in levels:
-        charge[rng.choice(exposure.size, 2, replace=False), pixel] = rng.uniform(800, 3000)
+        height = rng.poisson(rng.uniform(800, 10000), 2)
+        charge[rng.choice(exposure.size, 2, replace=False), pixel] = height
     fit = hotfit.fit_cube(with_charge(cube, charge.reshape(cube.shape), truth.gain), exposure)
     assert has(fit, "JUMP_DET").flat[rays].all()
     assert (fit.n_used.flat[rays] == 28).all()
