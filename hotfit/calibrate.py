@@ -14,6 +14,7 @@ from hotfit.darks import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.noise import NoiseEstimate, estimate_noise
 from hotfit.saturation import converter_step, saturation_level
+from hotfit.suspects import cut_off, strange_frames
 from hotfit.terms import fit_lines, frame_terms, robust_sigma
 
 SAMPLES = 30_000_000
@@ -141,6 +142,8 @@ def calibrate(
     model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
     excess = noise.read / read_variance if np.isfinite(noise.read_error) and noise.read > 0 else 1.0
     notes += doubts(read_noise, noise, excess, step, in_electrons) + terms.notes
+    notes += strange_frames(darks, values, lines, terms)
+    notes += cut_off(values, lines) if whole_numbers else ()
     return Calibration(
         detector, model, terms.offset, terms.scale, terms.scale_error, terms.left, excess, notes
     )
@@ -157,8 +160,11 @@ def decide_read_noise(given, gain, noise: NoiseEstimate, step) -> float:
 
 def doubts(given, noise: NoiseEstimate, excess, step, in_electrons) -> tuple[str, ...]:
     """Notes on a read noise that rests on little, or that the darks contradict."""
-    if given is None and not np.isfinite(noise.read_error):
-        return ("two frames leave nothing over: their noise is taken from the spread of the pixels",)
+    if given is None and not np.isfinite(noise.shot_error) and not np.isfinite(noise.read_error):
+        return (
+            "the frames leave nothing over: their noise is taken from the spread of the pixels, and errors "
+            "of warm pixels are too small unless gain is given",
+        )
     if given is None or 1 / NOISE_AGREEMENT < excess < NOISE_AGREEMENT:
         return ()
     own = np.sqrt(max(noise.read - step**2 / 12, 0)) * in_electrons

@@ -266,7 +266,8 @@ def print_summary(fit, output, verbose: bool) -> None:
     if facts["median_rate"] is not None:
         error = facts["median_rate_error"]
         say(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
-    say(f"could see     dark currents from {facts['smallest_rate']:.2g} {unit}, {seen_bend(facts)}")
+    if facts["smallest_rate"] is not None:
+        say(f"could see     dark currents from {facts['smallest_rate']:.2g} {unit}, {seen_bend(facts)}")
     say(f"gain          {gain_in_words(facts)}")
     say(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")
     level = "none" if facts["saturation"] is None else f"{facts['saturation']:.0f} adu"

@@ -353,8 +353,8 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
     """Mask high outliers, the worst first, until the fit is good; if it never is, mask none.
 
     Returns the frames that were dropped and the line. Hits of like height are not cosmic rays: the pixel
-    has a second level. Nor are those that make up the longest exposure, if they are several or longer ones
-    are full: the pixel woke up late.
+    has a second level. Nor are those that make up the longest exposure, if they are several, or a master of
+    several, or longer ones are full: the pixel woke up late.
     """
     first, count = line, 0
     groups = count_groups(usable, design)
@@ -375,7 +375,8 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
             break
         after = count_groups(usable, design)
         degrees = int(usable.sum() - 1 - design.free)
-        late = not usable[design.start[last] :].any() and (count > 1 or last < design.u.size - 1)
+        woken = count > 1 or last < design.u.size - 1 or design.weight[frame] > 1
+        late = woken and not usable[design.start[last] :].any()
         tested = degrees > 0 and not late and (after == groups or after - 1 - design.free > 0)
         if tested and chi_square(y, usable, design, inverse, line)[0] < limits.cured[degrees]:
             return dropped[:count], line

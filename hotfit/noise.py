@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-from hotfit.terms import FrameTerms, Lines, robust_sigma
+from hotfit.terms import FrameTerms, Lines, robust_sigma, thinned
 
 FEWEST = 40
 """Pixels in the hottest bin of the curve of variance against charge."""
@@ -38,6 +38,7 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     """
     pedestal = float(np.median(lines.intercept))
     floor = pedestal + 5 * robust_sigma(lines.intercept)
+    spread = robust_sigma(lines.signal) * (u[-1] - u[0])
     bins = signal_bins(lines.signal)
     pixels = np.concatenate(bins)
     lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.maker)
@@ -57,7 +58,6 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
         for squares, freedom, time in deviations(residual, lines.maker, group, u, weight)
     ]
     if not groups:  # two frames: the spread over the pixels is at least the noise
-        spread = robust_sigma(lines.signal) * (u[-1] - u[0])
         return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
     (read, read_error), (shot, shot_error) = (1.0, np.inf), (0.0, np.inf)
     for _ in range(2):  # once more with the shape of the curve inside each bin taken out
@@ -95,13 +95,13 @@ def deviations(residual, maker, group, u, weight):
 
 
 def signal_bins(signal) -> list[np.ndarray]:
-    """Indices of pixels in bins of rising signal: the quiet half, thinned, in one; the warm ones ever finer.
+    """Indices of pixels in bins of rising signal: the quiet bulk, thinned, in one; the warm ones ever finer.
 
     What lies between is left out: bins there would be bins of noise.
     """
-    middle = float(np.median(signal))
-    bulk, warm = np.flatnonzero(signal <= middle), np.flatnonzero(signal > middle + 5 * robust_sigma(signal))
-    bulk = bulk[:: max(1, bulk.size // BULK)]
+    low, middle, high = np.quantile(signal, [0.2, 0.5, 0.8])
+    bulk = thinned(np.flatnonzero((signal >= low) & (signal <= high)), BULK)
+    warm = np.flatnonzero(signal > middle + 5 * robust_sigma(signal))
     warm = warm[np.argsort(signal[warm])]
     edges = [0]
     while warm.size - edges[-1] >= 2 * FEWEST:
@@ -145,7 +145,12 @@ def fit_variance(charge, variance, degrees):
     def misfit(share):
         return (np.log(variance) - np.log(np.maximum(powers @ (share * start), 1e-12))) / error
 
-    found = optimize.least_squares(misfit, np.ones(3), bounds=(lowest, np.inf), loss="cauchy", f_scale=2.0)
+    best = int(np.argmax(np.where(charge <= np.quantile(charge, 0.3), degrees, 0)))
+    starts = np.ones((2, 3))
+    starts[1, 0] = variance[best] / read  # the best known point among the cold ones
+    settings = {"bounds": (lowest, np.inf), "loss": "cauchy", "f_scale": 2.0}
+    fits = [optimize.least_squares(misfit, start_at, **settings) for start_at in starts]
+    found = min(fits, key=lambda fit: fit.cost)
     information = found.jac.T @ found.jac
     spread = np.sqrt(np.diag(np.linalg.pinv(information)))
     spread[np.diag(information) < 1] = np.inf  # not seen in these bins

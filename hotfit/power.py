@@ -28,15 +28,17 @@ def statement(fit: "DarkFit") -> dict[str, float | None]:
     for _ in range(20):  # its own shot noise counts too
         rate = SIGMAS * rate_error(fit, rate)
     return {
-        "smallest_rate": rate,
+        "smallest_rate": rate if np.isfinite(rate) else None,
         "smallest_slope_residual": smallest_bend(fit, RATE),
         "smallest_slope_residual_rate": RATE,
     }
 
 
 def rate_error(fit: "DarkFit", rate: float) -> float:
-    """Standard error of the rate of a pixel of that rate, in the unit of the map."""
+    """Standard error of the rate of a pixel of that rate, in the unit of the map; nan where there is none."""
     columns, weight = design_of(fit, rate)
+    if np.unique(columns[:, 0]).size < columns.shape[1] or not columns[:, 0].any():
+        return np.nan
     return float(np.sqrt(np.linalg.inv(columns.T @ (weight[:, None] * columns))[0, 0]))
 
 
@@ -84,7 +86,9 @@ def significant_depth(fit: "DarkFit", left, weight, degrees: int) -> float:
     """Part of the bend, which leaves `left` (N,) over the line, whose lack of fit is significant."""
     spare = weight.size - degrees - (1 if fit.bias_subtracted else 2)
     limit = stats.f.isf(fit.lack_of_fit_limit, degrees, fit.shared_degrees + spare) * degrees
-    wanted = optimize.brentq(lambda shift: stats.ncx2.sf(limit, degrees, shift) - CHANCE, 1e-3, 1e6)
+    if not limit < 1e6:
+        return np.inf
+    wanted = optimize.brentq(lambda shift: stats.ncx2.sf(limit, degrees, shift) - CHANCE, 1e-3, 1e9)
     return float(np.sqrt(fit.lack_of_fit_null * wanted / (weight * left**2).sum()))
 
 

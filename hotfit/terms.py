@@ -99,7 +99,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     if hot.size < FEWEST_HOT:
         offset = untrended(common, u, weight, bias_subtracted)
         expected = np.where(u > 0, JITTER, 0.0)
-        return FrameTerms(offset, np.ones_like(u), expected, JITTER**2 * (time > 0), ())
+        return FrameTerms(offset, np.ones_like(u), expected, JITTER**2 * (time > 0), cool(hot.size))
     excess = lines.signal[hot] - quiet_signal
     ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
     error = np.sqrt((read + shot * np.outer(u, lines.signal[hot])) / weight[:, None]) / excess
@@ -120,8 +120,13 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
 def quiet_pixels(signal) -> np.ndarray:
     """Indices of pixels that are neither warm nor strangely dark, thinned."""
     low, high = np.quantile(signal, [0.02, 0.6])
-    quiet = np.flatnonzero((signal >= low) & (signal <= high))
-    return quiet[:: max(1, quiet.size // QUIET)]
+    return thinned(np.flatnonzero((signal >= low) & (signal <= high)), QUIET)
+
+
+def thinned(pixels, enough: int) -> np.ndarray:
+    """About `enough` of the indices: which ones go does not depend on what else was chosen."""
+    stride = max(1, pixels.size // enough) | 1  # odd: does not stay in one column
+    return pixels[pixels % stride == 0]
 
 
 def thermometers(above, read, shot) -> np.ndarray:
@@ -191,6 +196,15 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
 def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray:
     """Add back what lines took up of changes (K,) or (K, P), as the smallest one of the rms `allowed`."""
     return untrended(values, time, 1 / (allowed**2 + error**2), bias_subtracted)
+
+
+def cool(hot: int) -> tuple[str, ...]:
+    """The note for a set with too few thermometers for the hot pixels that it has."""
+    if hot == 0:
+        return ()
+    return (
+        f"{hot} hot pixels are too few to measure the frames' dark scales: {100 * JITTER:g} % is assumed",
+    )
 
 
 def bending(pixels: int, jitter: float) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def fit_pixel(
         terms = scale, weight, left[group], read_variance, shot, floor
         return fit(y - offset, use, exposure, group, *terms, bias_subtracted)
 
-    result, dropped, end = without_rays(fit_without, usable, exposure, outlier, hits, cured)
+    result, dropped, end = without_rays(fit_without, usable, exposure, weight, outlier, hits, cured)
     return result | {"dropped": dropped, "end": end, "saturated": saturated}
 
 
@@ -55,7 +55,7 @@ def unsaturated(y, exposure, saturation, pedestal):
     return usable, not usable.all()
 
 
-def without_rays(fit_without, usable, exposure, outlier, hits, cured):
+def without_rays(fit_without, usable, exposure, weight, outlier, hits, cured):
     """Drop the worst high outlier and refit, up to `hits` times, until the fit is good; else drop none.
 
     Returns the fit, what was dropped, and how the search ended: "clean" (no outlier), "cured", "second
@@ -74,20 +74,21 @@ def without_rays(fit_without, usable, exposure, outlier, hits, cured):
             return whole, (), "second level"
         degrees = result["n_used"] - result["parameters"]
         bend_shows = result["groups"] == whole["groups"] or result["groups"] > result["parameters"]
-        late = woke_late(usable, dropped, exposure)
+        late = woke_late(usable, dropped, exposure, weight)
         if degrees > 0 and bend_shows and not late and result["chi_square"] < cured[degrees]:
             return result, dropped, "cured"
     return whole, (), "not cured"
 
 
-def woke_late(usable, dropped, exposure):
+def woke_late(usable, dropped, exposure, weight):
     """Whether the dropped samples are all of the longest exposure below saturation.
 
-    A single one at the longest exposure of the set may be a cosmic ray: nothing contradicts it.
+    A single frame at the longest exposure of the set may be hit by a cosmic ray: nothing contradicts it.
     """
     longest = exposure[usable].max()
     at_longest = set(np.flatnonzero(usable & (exposure == longest)))
-    return at_longest <= set(dropped) and (len(dropped) > 1 or longest < exposure.max())
+    several = len(dropped) > 1 or weight[dropped[0]] > 1
+    return at_longest <= set(dropped) and (several or longest < exposure.max())
 
 
 def second_level(result, dropped, exposure, outlier):

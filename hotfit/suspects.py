@@ -1,0 +1,87 @@
+"""Frames and samples that do not belong: copies, wrong exposures, light, jumps, counts cut off at zero.
+
+Nothing is left out for it. The user is told, since all rates may have suffered.
+"""
+
+import numpy as np
+
+from hotfit.darks import DarkSet
+from hotfit.terms import FrameTerms, Lines, quiet_pixels, robust_sigma
+
+LOOKED_AT = 20_000
+"""Quiet pixels that are enough to judge a frame by."""
+
+JUMP = 10.0
+"""A quiet level off that of its exposure by so many robust sigmas of all such departures is strange,"""
+
+WIDER = 1.3
+"""and so are quiet pixels that scatter by this factor more than in the other frames of the exposure,"""
+
+OTHER_RATE = 0.1
+"""and a dark scale off the others' by this and by five of its errors."""
+
+CUT_OFF = 0.05
+"""Part of the quiet samples at zero from which noise and rates are biased."""
+
+MOST_NOTES = 5
+"""Strange frames that are named; the rest are counted."""
+
+
+def strange_frames(darks: DarkSet, values, lines: Lines, terms: FrameTerms) -> tuple[str, ...]:
+    """Notes on frames unlike the others of their exposure; `values` (N, P) adu are those of `lines`."""
+    quiet = quiet_pixels(lines.signal)[:LOOKED_AT]
+    counts = values[:, quiet]
+    names = [frame.name for frame in darks.frames]
+    notes = [*copies(counts, darks.group, names), *unlike(counts, darks, terms, names)]
+    more = len(notes) - MOST_NOTES
+    return tuple(notes[:MOST_NOTES]) + ((f"{more} more frames are strange like these",) if more > 0 else ())
+
+
+def copies(counts, group, names):
+    """Yield a note for each frame whose samples are those of an earlier one of its exposure."""
+    for i in range(len(names)):
+        for j in np.flatnonzero(group[:i] == group[i]):
+            if (counts[i] == counts[j]).all():
+                yield f"{names[i]}: is a copy of {names[j]}; leave it out"
+                break
+
+
+def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
+    """Yield a note for each frame whose level, width or dark scale is unlike the others of its exposure."""
+    sizes = np.bincount(darks.group)[darks.group]
+    level = np.median(counts, axis=1).astype(float)
+    pattern = np.median(counts, axis=0)
+    width = np.array([robust_sigma(row - pattern) for row in counts])
+    mates = [darks.group == group for group in darks.group]
+    step = level - [np.median(level[others]) for others in mates]
+    compared = np.flatnonzero(sizes > 2)
+    usual = 1.4826 * float(np.median(np.abs(step[compared]))) if compared.size else 0.0
+    converter = float(np.min(np.diff(np.unique(counts[0])), initial=np.inf))
+    for i in compared:
+        others = mates[i]
+        usual_width, usual_scale = np.median(width[others]), np.median(terms.scale[others])
+        change = terms.scale[i] - usual_scale
+        if abs(change) > max(OTHER_RATE, 5 * terms.scale_error[i]):
+            yield (
+                f"{names[i]}: has {100 * change:+.3g} % dark current against the others of its exposure: is "
+                "its exposure time right?"
+            )
+        elif abs(step[i]) > max(JUMP * max(usual, 1.0), width[i], 2 * converter):
+            yield f"{names[i]}: its level is {step[i]:+.3g} adu off the others of its exposure"
+        elif width[i] > WIDER * usual_width > 0:
+            yield (
+                f"{names[i]}: its quiet pixels scatter by {width[i]:.3g} adu, the others' of its exposure by "
+                f"{usual_width:.3g}: light, or another pattern"
+            )
+
+
+def cut_off(values, lines: Lines) -> tuple[str, ...]:
+    """A note if many quiet samples of whole numbers lie at zero."""
+    counts = values[:, quiet_pixels(lines.signal)[:LOOKED_AT]]
+    share = float(np.mean(counts == 0))
+    if share < CUT_OFF:
+        return ()
+    return (
+        f"{100 * share:.2g} % of the quiet samples are cut off at 0: gain, noise and the rates of quiet "
+        "pixels are biased; raise the camera's offset",
+    )
