@@ -51,7 +51,7 @@ def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
     sizes = np.bincount(darks.group)[darks.group]
     level = np.median(counts, axis=1).astype(float)
     pattern = np.median(counts, axis=0)
-    width = np.array([robust_sigma(row - pattern) for row in counts])
+    width = np.array([clipped_width(row - pattern) for row in counts])
     mates = [darks.group == group for group in darks.group]
     step = level - [np.median(level[others]) for others in mates]
     compared = np.flatnonzero(sizes > 2)
@@ -73,6 +73,12 @@ def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
                 f"{names[i]}: its quiet pixels scatter by {width[i]:.3g} adu, the others' of its exposure by "
                 f"{usual_width:.3g}: light, or another pattern"
             )
+
+
+def clipped_width(values) -> float:
+    """Standard deviation of what lies within five robust sigmas: smooth where a coarse converter steps."""
+    centre, width = np.median(values), robust_sigma(values)
+    return float(values[np.abs(values - centre) <= 5 * width].std(dtype=float))
 
 
 def cut_off(values, lines: Lines) -> tuple[str, ...]:

@@ -27,10 +27,10 @@ def spoiled(cube, frame, how):
     ("frame", "how", "told"),
     [
         (28, lambda image: image + 5000, r"frame 29: its level is \+5e\+03 adu off"),
-        (3, lambda image: image - 300, "frame 4: its level is -300 adu off"),
+        (3, lambda image: image - 300, r"frame 4: its level is -(29|30)\d adu off"),
         (
             30,
-            lambda image: image + (np.arange(image.shape[1]) % 60).astype(np.uint16),
+            lambda image: image - 20 + (np.arange(image.shape[1]) % 40).astype(np.uint16),
             "frame 31: its quiet pixels scatter",
         ),
     ],
