@@ -111,7 +111,7 @@ def predict(cube, full, i, usable):
     bright = hot & (signal > OUTSHINING * np.sqrt(variance))
     offset, change, change_error = own_terms(residual, signal, variance, usable & ~hot, bright)
     if change_error is None:
-        change_error = float(scale_errors(full.frames)[i])
+        change_error = float(full.frames["scale_error"][i])
     variance += (change_error * signal) ** 2 + line_variance(fit.frames, lines, (1 + change) * time)
     error = (residual - offset - change * signal) / np.sqrt(variance)
     return offset, 1 + change, np.where(usable, error, np.nan).astype(np.float32)
@@ -152,11 +152,6 @@ def clipped_mean(values, weight) -> tuple[float, float]:
     return float(np.average(values[near], weights=weight[near])), float(weight[near].sum() ** -0.5)
 
 
-def scale_errors(frames) -> np.ndarray:
-    """Relative error of the scale of each frame; 0 if the table of frames does not tell."""
-    return np.asarray(frames["scale_error"]) if "scale_error" in frames.colnames else np.zeros(len(frames))
-
-
 def line_variance(frames, lines: Lines, x: float) -> np.ndarray:
     """Variance in adu**2 at time `x` of the lines through `frames`, from each pixel's normal equations.
 
@@ -164,7 +159,7 @@ def line_variance(frames, lines: Lines, x: float) -> np.ndarray:
     it were there.
     """
     group, time, combined = (np.asarray(frames[name]) for name in ("group", "exposure", "n_combined"))
-    at, left = np.asarray(frames["scale"]) * time, scale_errors(frames) ** 2
+    at, left = np.asarray(frames["scale"]) * time, np.asarray(frames["scale_error"]) ** 2
     w = wx = wxx = 0.0
     for k in np.unique(group):
         part = group == k
