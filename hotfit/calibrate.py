@@ -71,6 +71,7 @@ class Calibration:
     detector: Detector
     noise: NoiseModel
     offset: np.ndarray  # (N,) adu
+    offset_error: np.ndarray  # (N,) adu
     scale: np.ndarray  # (N,) relative dark current
     scale_error: np.ndarray  # (N,)
     left: np.ndarray  # (K,) squared relative error of one sample of that exposure that the scales leave
@@ -145,7 +146,15 @@ def calibrate(
     notes += strange_frames(darks, values, lines, terms)
     notes += cut_off(values, lines) if whole_numbers else ()
     return Calibration(
-        detector, model, terms.offset, terms.scale, terms.scale_error, terms.left, excess, notes
+        detector=detector,
+        noise=model,
+        offset=terms.offset,
+        offset_error=terms.offset_error,
+        scale=terms.scale,
+        scale_error=terms.scale_error,
+        left=terms.left,
+        excess=excess,
+        notes=notes,
     )
 
 

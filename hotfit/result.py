@@ -237,6 +237,7 @@ def frame_table(darks: DarkSet, calibration: Calibration, counts) -> Table:
             "temperature": np.array([frame.temperature for frame in darks.frames]) * units.deg_C,
             "n_combined": darks.n_combined.astype(np.int32),
             "offset": calibration.offset * units.adu,
+            "offset_error": calibration.offset_error * units.adu,
             "scale": calibration.scale,
             "scale_error": calibration.scale_error,
             "saturated": counts[0],

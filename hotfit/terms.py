@@ -55,6 +55,7 @@ class FrameTerms(NamedTuple):
     """How N frames in K exposures depart from the set, and what is left of it."""
 
     offset: np.ndarray  # (N,) adu
+    offset_error: np.ndarray  # (N,) adu
     scale: np.ndarray  # (N,) relative dark current
     scale_error: np.ndarray  # (N,)
     left: np.ndarray  # (K,) squared relative error of one sample of that exposure
@@ -93,13 +94,14 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     frames = np.bincount(group)
     time = np.bincount(group, u) / frames
     quiet = quiet_pixels(lines.signal)
-    common = np.array([clipped_mean(row[quiet]) for row in lines.residual])
+    common, offset_error = np.array([clipped_mean(row[quiet]) for row in lines.residual]).T
     quiet_signal = float(lines.signal[quiet].mean())
     hot = thermometers(lines.signal - max(quiet_signal, 0), read, shot)
     if hot.size < FEWEST_HOT:
         offset = untrended(common, u, weight, bias_subtracted)
         expected = np.where(u > 0, JITTER, 0.0)
-        return FrameTerms(offset, np.ones_like(u), expected, JITTER**2 * (time > 0), cool(hot.size))
+        left = JITTER**2 * (time > 0)
+        return FrameTerms(offset, offset_error, np.ones_like(u), expected, left, cool(hot.size))
     excess = lines.signal[hot] - quiet_signal
     ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
     error = np.sqrt((read + shot * np.outer(u, lines.signal[hot])) / weight[:, None]) / excess
@@ -114,7 +116,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     scale_error = np.where(u > 0, np.hypot(within.error, between.error[group]), 0.0)
     # What the frames of an exposure share is not averaged down: it counts once for each of them.
     left = np.bincount(group, within.error**2) / frames + frames * between.error**2
-    return FrameTerms(offset, scale, scale_error, np.where(time > 0, left, 0.0), notes)
+    return FrameTerms(offset, offset_error, scale, scale_error, np.where(time > 0, left, 0.0), notes)
 
 
 def quiet_pixels(signal) -> np.ndarray:
@@ -222,11 +224,12 @@ def drawn_back(change: Change, rms) -> Change:
     return Change(share * change.value, left)
 
 
-def clipped_mean(values) -> float:
-    """Mean of what lies within four robust sigmas of the median."""
+def clipped_mean(values) -> tuple[float, float]:
+    """Mean of what lies within four robust sigmas of the median, and its standard error."""
     centre = np.median(values)
     near = np.abs(values - centre) < 4 * robust_sigma(values) + 1e-6
-    return float(values[near].mean(dtype=float))
+    kept = values[near]
+    return float(kept.mean(dtype=float)), float(kept.std(dtype=float) / np.sqrt(max(kept.size, 1)))
 
 
 def untrended(values, u, weight, bias_subtracted: bool) -> np.ndarray:

@@ -33,6 +33,8 @@ def test_offsets_and_scales(set_with_truth):
     noise = truth.read_noise / truth.gain
     assert np.std(truth.offset) > 1
     assert np.std(calibration.offset - truth.offset) < 0.015 * noise
+    assert np.std(calibration.offset - truth.offset) < 3 * np.median(calibration.offset_error)
+    assert np.median(calibration.offset_error) < 0.01 * noise
     assert np.std(truth.scale[timed]) > 0.005
     assert np.std((calibration.scale - truth.scale)[timed]) < 0.003
     np.testing.assert_array_equal(calibration.scale[~timed], 1)

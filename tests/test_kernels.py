@@ -125,6 +125,7 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
         detector=Detector(GAIN, "user", READ * GAIN, "user", LEVEL, "user", float(y.dtype == np.uint16)),
         noise=noise,
         offset=terms.offset,
+        offset_error=np.zeros(order.size),
         scale=terms.scale,
         scale_error=np.zeros(order.size),
         left=terms.left,
