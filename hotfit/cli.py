@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("what is flagged and masked").add_argument
     add("--hot", type=float, metavar="RATE", help="HOT above this rate, in the unit of the map")
     add("--fdr", type=float, metavar="Q", help="accepted false share of significant pixels (default: 0.01)")
-    add("--tolerance", type=float, metavar="F", help="least misfit over largest dark signal (default: 0.02)")
-    add("--min-sigma", type=float, metavar="S", help="least misfit in single-frame sigmas (default: 1.0)")
+    add("--tolerance", type=float, metavar="F", help="least misfit over largest dark signal (default: 0.01)")
+    add("--min-sigma", type=float, metavar="S", help="least misfit, scatter, in sigmas (default: 1.0)")
     add("--bad", metavar="FLAG,FLAG", help="mask these (default: TELEGRAPH,NONLINEAR,UNRELIABLE_SLOPE)")
     add = parser.add_argument_group("reading").add_argument
     add("--exposure-key", metavar="KEY", help="header key of the exposure time")
@@ -242,10 +242,8 @@ def gain_in_words(facts: dict) -> str:
 
 def seen_bend(facts: dict) -> str:
     """The smallest bend that could have been seen, in words."""
-    bend, at = (
-        facts["smallest_slope_residual"],
-        f"at {facts['smallest_slope_residual_rate']:g} {facts['unit']}",
-    )
+    bend = facts["smallest_slope_residual"]
+    at = f"at {facts['smallest_slope_residual_rate']:g} {facts['unit']}"
     return f"no bend {at}" if bend is None else f"and slope residuals from {bend:.2g} {at}"
 
 

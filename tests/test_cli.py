@@ -11,6 +11,7 @@ from astropy.io import fits
 
 import hotfit
 from hotfit import cli, simulate
+from hotfit.flags import Rules
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,18 @@ def test_progress_bar_counts_rows_on_a_terminal(monkeypatch):
         assert bar.bar.n == 10
         assert not bar.bar.disable
     assert cli.Bar(10, quiet=True).bar.disable
+
+
+def test_help_tells_the_defaults_that_the_rules_have(capsys):
+    """--help must not load numpy, so that the numbers stand in it a second time."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    rules = Rules()
+    for option, default in (
+        ("fdr Q", rules.fdr),
+        ("tolerance F", rules.tolerance),
+        ("min-sigma S", rules.min_sigma),
+    ):
+        assert f"(default: {default})" in text.partition(f"--{option} ")[2].partition(" --")[0], option
+    assert f"(default: {','.join(rules.bad)})" in text
