@@ -14,7 +14,7 @@ from hotfit.darks import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.noise import NoiseEstimate, estimate_noise
 from hotfit.saturation import converter_step, saturation_level
-from hotfit.suspects import cut_off, strange_frames
+from hotfit.suspects import suspicions
 from hotfit.terms import fit_lines, frame_terms, robust_sigma
 
 SAMPLES = 30_000_000
@@ -143,8 +143,7 @@ def calibrate(
     model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
     excess = noise.read / read_variance if np.isfinite(noise.read_error) and noise.read > 0 else 1.0
     notes += doubts(read_noise, noise, excess, step, in_electrons) + terms.notes
-    notes += strange_frames(darks, values, lines, terms)
-    notes += cut_off(values, lines) if whole_numbers else ()
+    notes += suspicions(darks, values, lines, terms, whole_numbers)
     return Calibration(
         detector=detector,
         noise=model,

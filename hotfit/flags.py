@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from hotfit.errors import HotfitError
+from hotfit.terms import robust_sigma
 
 
 class DQ(IntFlag):
@@ -220,8 +221,7 @@ def bulk(values) -> tuple[float, float]:
     kept = thinned(values, np.isfinite(values))
     if kept.size == 0:
         return np.nan, np.nan
-    centre = float(np.median(kept))
-    return centre, 1.4826 * float(np.median(np.abs(kept - centre)))
+    return float(np.median(kept)), robust_sigma(kept)
 
 
 def thinned(values, chosen) -> np.ndarray:

@@ -63,7 +63,7 @@ def header_of(fit: DarkFit) -> fits.Header:
         ("PLIMIT", number(fit.lack_of_fit_limit), "p-value of lack of fit that is significant"),
         ("NFRAMES", len(fit.frames), "darks fitted"),
     ]
-    counts = fit.summary()["flags"]
+    counts = fit.flag_counts()
     cards += [(f"NBIT{int(flag).bit_length() - 1}", counts[flag.name], f"pixels {flag.name}") for flag in DQ]
     header = fits.Header(cards)
     for index, note in enumerate(fit.notes, start=1):

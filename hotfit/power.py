@@ -24,28 +24,34 @@ def statement(fit: "DarkFit") -> dict[str, float | None]:
     The bend is that of a pixel whose rate falls linearly with the charge it has gathered. None where the
     exposures leave nothing to test it by.
     """
+    pedestal = pedestal_of(fit)
     rate = 0.0
     for _ in range(20):  # its own shot noise counts too
-        rate = SIGMAS * rate_error(fit, rate)
+        rate = SIGMAS * rate_error(fit, rate, pedestal)
     return {
         "smallest_rate": rate if np.isfinite(rate) else None,
-        "smallest_slope_residual": smallest_bend(fit, RATE),
+        "smallest_slope_residual": smallest_bend(fit, RATE, pedestal),
         "smallest_slope_residual_rate": RATE,
     }
 
 
-def rate_error(fit: "DarkFit", rate: float) -> float:
+def pedestal_of(fit: "DarkFit") -> float:
+    """Counts of a typical pixel at zero exposure, adu: a median of the whole map, to be taken once."""
+    return 0.0 if fit.bias_subtracted else float(np.nanmedian(fit.intercept))
+
+
+def rate_error(fit: "DarkFit", rate: float, pedestal: float) -> float:
     """Standard error of the rate of a pixel of that rate, in the unit of the map; nan where there is none."""
-    columns, weight = design_of(fit, rate)
+    columns, weight = design_of(fit, rate, pedestal)
     if np.unique(columns[:, 0]).size < columns.shape[1] or not columns[:, 0].any():
         return np.nan
     return float(np.sqrt(np.linalg.inv(columns.T @ (weight[:, None] * columns))[0, 0]))
 
 
-def design_of(fit: "DarkFit", rate: float) -> tuple[np.ndarray, np.ndarray]:
+def design_of(fit: "DarkFit", rate: float, pedestal: float) -> tuple[np.ndarray, np.ndarray]:
     """Columns of the line (N, 1 or 2), time first, and weights (N,), for the unsaturated frames of that rate.
 
-    Counts are in electrons where the gain is known, else in adu.
+    Counts are in electrons where the gain is known, else in adu; `pedestal` is in adu.
     """
     detector, frames = fit.detector, fit.frames
     gain = detector.gain if np.isfinite(detector.gain) else 1.0
@@ -55,7 +61,6 @@ def design_of(fit: "DarkFit", rate: float) -> tuple[np.ndarray, np.ndarray]:
     signal = rate * exposure
     variance = detector.read_noise**2 + quantisation + shot * signal
     variance = variance / np.asarray(frames["n_combined"]) + (frames["scale_error"] * signal) ** 2
-    pedestal = 0.0 if fit.bias_subtracted else float(np.nanmedian(fit.intercept))
     whole = pedestal + signal / gain < detector.saturation
     columns = (exposure * scale)[:, None]
     if not fit.bias_subtracted:
@@ -63,9 +68,9 @@ def design_of(fit: "DarkFit", rate: float) -> tuple[np.ndarray, np.ndarray]:
     return columns[whole], 1 / np.asarray(variance)[whole]
 
 
-def smallest_bend(fit: "DarkFit", rate: float) -> float | None:
+def smallest_bend(fit: "DarkFit", rate: float, pedestal: float) -> float | None:
     """Smallest |slope_residual| that is NONLINEAR with the chance `CHANCE` at that rate, or None."""
-    columns, weight = design_of(fit, rate)
+    columns, weight = design_of(fit, rate, pedestal)
     exposure = np.asarray(fit.frames["exposure"])[: weight.size]
     group = np.asarray(fit.frames["group"])[: weight.size]
     degrees = np.unique(group).size - columns.shape[1]

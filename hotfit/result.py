@@ -148,6 +148,10 @@ class DarkFit:
 
         return store.read(path)
 
+    def flag_counts(self) -> dict[str, int]:
+        """Pixels with each flag, by its name."""
+        return {flag.name: int(np.count_nonzero(self.dq & np.uint32(flag))) for flag in DQ}
+
     def summary(self) -> dict:
         """The result in numbers: plain types, ready for JSON."""
         finite = np.isfinite(self.rate)
@@ -185,7 +189,7 @@ class DarkFit:
             "scatter_null": number(self.scatter_null),
             "pixels": int(self.rate.size),
             "masked": int(np.count_nonzero(self.mask)),
-            "flags": {flag.name: int(np.count_nonzero(self.dq & np.uint32(flag))) for flag in DQ},
+            "flags": self.flag_counts(),
             "notes": list(self.notes),
         }
 

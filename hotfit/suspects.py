@@ -6,7 +6,7 @@ Nothing is left out for it. The user is told, since all rates may have suffered.
 import numpy as np
 
 from hotfit.darks import DarkSet
-from hotfit.terms import FrameTerms, Lines, quiet_pixels, robust_sigma
+from hotfit.terms import FrameTerms, Lines, near_median, quiet_pixels
 
 LOOKED_AT = 20_000
 """Quiet pixels that are enough to judge a frame by."""
@@ -27,10 +27,14 @@ MOST_NOTES = 5
 """Strange frames that are named; the rest are counted."""
 
 
-def strange_frames(darks: DarkSet, values, lines: Lines, terms: FrameTerms) -> tuple[str, ...]:
-    """Notes on frames unlike the others of their exposure; `values` (N, P) adu are those of `lines`."""
-    quiet = quiet_pixels(lines.signal)[:LOOKED_AT]
-    counts = values[:, quiet]
+def suspicions(darks: DarkSet, values, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
+    """Notes on what does not belong; `values` (N, P) adu are those of `lines`, whole numbers or not."""
+    counts = values[:, quiet_pixels(lines.signal)[:LOOKED_AT]]
+    return strange_frames(counts, darks, terms) + (cut_off(counts) if whole else ())
+
+
+def strange_frames(counts, darks: DarkSet, terms: FrameTerms) -> tuple[str, ...]:
+    """Notes on frames unlike the others of their exposure; `counts` (N, quiet pixels) adu."""
     names = [frame.name for frame in darks.frames]
     notes = [*copies(counts, darks.group, names), *unlike(counts, darks, terms, names)]
     more = len(notes) - MOST_NOTES
@@ -77,13 +81,11 @@ def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
 
 def clipped_width(values) -> float:
     """Standard deviation of what lies within five robust sigmas: smooth where a coarse converter steps."""
-    centre, width = np.median(values), robust_sigma(values)
-    return float(values[np.abs(values - centre) <= 5 * width].std(dtype=float))
+    return float(near_median(values, 5).std(dtype=float))
 
 
-def cut_off(values, lines: Lines) -> tuple[str, ...]:
+def cut_off(counts) -> tuple[str, ...]:
     """A note if many quiet samples of whole numbers lie at zero."""
-    counts = values[:, quiet_pixels(lines.signal)[:LOOKED_AT]]
     share = float(np.mean(counts == 0))
     if share < CUT_OFF:
         return ()

@@ -226,10 +226,13 @@ def drawn_back(change: Change, rms) -> Change:
 
 def clipped_mean(values) -> tuple[float, float]:
     """Mean of what lies within four robust sigmas of the median, and its standard error."""
-    centre = np.median(values)
-    near = np.abs(values - centre) < 4 * robust_sigma(values) + 1e-6
-    kept = values[near]
+    kept = near_median(values, 4)
     return float(kept.mean(dtype=float)), float(kept.std(dtype=float) / np.sqrt(max(kept.size, 1)))
+
+
+def near_median(values, sigmas: float) -> np.ndarray:
+    """The values within so many robust sigmas of their median."""
+    return values[np.abs(values - np.median(values)) < sigmas * robust_sigma(values) + 1e-6]
 
 
 def untrended(values, u, weight, bias_subtracted: bool) -> np.ndarray:

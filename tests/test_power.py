@@ -9,7 +9,7 @@ from scipy import optimize
 
 import hotfit
 from hotfit.flags import DQ
-from hotfit.power import RATE, SIGMAS, rate_error, statement
+from hotfit.power import RATE, SIGMAS, pedestal_of, rate_error, statement
 
 BENT = 40
 """Pixels that are bent at a time."""
@@ -185,15 +185,17 @@ def test_the_smallest_rate_is_five_errors_of_such_a_pixel(name):
     alike = np.abs(fit.rate / said - 1) < 0.3
     assert np.count_nonzero(alike) > 1000
     assert said == pytest.approx(SIGMAS * np.median(fit.rate_error[alike]), rel=0.03)
-    assert said == pytest.approx(SIGMAS * rate_error(fit, said))
-    assert said > SIGMAS * rate_error(fit, 0)  # its own shot noise counts
+    assert said == pytest.approx(SIGMAS * rate_error(fit, said, pedestal_of(fit)))
+    assert said > SIGMAS * rate_error(fit, 0, pedestal_of(fit))  # its own shot noise counts
 
 
 @pytest.mark.parametrize("rate", [0.03, 1, RATE])
 def test_rate_error_is_that_of_the_map(fit, rate):
     alike = np.abs(fit.rate / rate - 1) < 0.1
     assert np.count_nonzero(alike) > 50
-    assert rate_error(fit, rate) == pytest.approx(np.median(fit.rate_error[alike]), rel=0.03)
+    assert rate_error(fit, rate, pedestal_of(fit)) == pytest.approx(
+        np.median(fit.rate_error[alike]), rel=0.03
+    )
 
 
 def test_better_darks_promise_more(fit):
