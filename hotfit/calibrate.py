@@ -10,15 +10,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hotfit.darks import DarkSet
+from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
+from hotfit.hints import (
+    decide_gain,
+    decide_read_noise,
+    decide_saturation,
+    doubt_read_noise,
+    measured_gain,
+)
 from hotfit.noise import NoiseEstimate, estimate_noise
-from hotfit.saturation import converter_step, saturation_level
+from hotfit.saturation import converter_step, highest, saturation_level
 from hotfit.suspects import suspicions
 from hotfit.terms import fit_lines, frame_terms, robust_sigma
 
 SAMPLES = 30_000_000
 """Samples (pixels times frames) to calibrate on: a million pixels of 30 frames, for their hot ones."""
+
+AT_ONCE = 2_000_000
+"""Samples that are read at once."""
 
 STEP_SAMPLES = 2_000_000
 """Samples that show the converter's step."""
@@ -28,16 +38,6 @@ FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
 
 FEWEST_PIXELS = 10
 """With fewer there is no noise to measure."""
-
-GAIN_KNOWN = 0.15
-"""Relative error up to which the darks' own gain counts as measured."""
-
-GAIN_AGREEMENT = 0.1
-"""A header gain this close to the darks' own, or within three of its errors, is believed."""
-
-
-NOISE_AGREEMENT = 1.2
-"""A given read noise whose variance differs by more than this factor from the darks' own gets a note."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Detector:
     read_noise: float  # e- where the gain is known, else adu; without the quantisation part
     read_noise_source: str  # user or darks
     saturation: float  # adu, inf where no level is known
-    saturation_source: str  # user or darks
+    saturation_source: str  # user, header or darks
     step: float  # adu between neighbouring values of the converter, 0 for floats
     read_noise_error: float = np.nan  # in the unit of read_noise; nan where it was given
     measured_gain: float = np.nan  # e-/adu, what the darks show whatever is used; nan where they show none
@@ -109,10 +109,12 @@ def calibrate(
     if np.prod(darks.shape) < FEWEST_PIXELS:
         raise HotfitError(f"{darks.shape[0]} x {darks.shape[1]} pixels are too few to measure noise on")
     values = sample_rows(darks)
+    check_samples(darks, values)
     whole_numbers = darks.dtype == np.uint16 or is_whole(values)
     step = converter_step(values[:, :: max(1, values.size // STEP_SAMPLES)]) if whole_numbers else 0.0
-    level = saturation or saturation_level(values, darks.group, darks.group_exposure, step)
-    values = values[:, whole_pixels(darks, values, level)]
+    found = saturation_level(values, darks.group, darks.group_exposure, step)
+    level = decide_saturation(saturation, darks.claims.saturation, found, highest(values))
+    values = moved_together(values, whole_pixels(values, level.value))
     u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
     weight = darks.n_combined.astype(float)
     if bias_subtracted and darks.group_exposure.size > 1:
@@ -124,15 +126,16 @@ def calibrate(
     )
     noise = estimate_noise(lines, terms, darks.group, u, weight)
     own_gain, own_gain_error = measured_gain(noise)
-    gain, gain_source, notes = decide_gain(gain, darks.gain_hint, noise)
+    decision = decide_gain(gain, darks.claims.gain, noise, step)
+    gain = decision.value
     in_electrons = gain if np.isfinite(gain) else 1.0
     detector = Detector(
         gain=gain,
-        gain_source=gain_source,
+        gain_source=decision.source,
         read_noise=decide_read_noise(read_noise, gain, noise, step),
         read_noise_source="darks" if read_noise is None else "user",
-        saturation=float(level),
-        saturation_source="user" if saturation else "darks",
+        saturation=level.value,
+        saturation_source=level.source,
         step=step,
         read_noise_error=read_noise_error(noise, in_electrons) if read_noise is None else np.nan,
         measured_gain=own_gain,
@@ -142,8 +145,8 @@ def calibrate(
     shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
     model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
     excess = noise.read / read_variance if np.isfinite(noise.read_error) and noise.read > 0 else 1.0
-    notes += doubts(read_noise, noise, excess, step, in_electrons) + terms.notes
-    notes += suspicions(darks, values, lines, terms, whole_numbers)
+    notes = (*decision.notes, *doubt_read_noise(read_noise, darks.claims.read_noise, gain, noise, step))
+    notes += level.notes + terms.notes + suspicions(darks, lines, terms, whole_numbers)
     return Calibration(
         detector=detector,
         noise=model,
@@ -157,47 +160,31 @@ def calibrate(
     )
 
 
-def decide_read_noise(given, gain, noise: NoiseEstimate, step) -> float:
-    """Read noise without the quantisation part: in e- where the gain is known, else in adu."""
-    if given is not None and not np.isfinite(gain):
-        raise HotfitError(f"read_noise={given} e- needs a gain, and the darks show none: give gain")
-    if given is not None:
-        return float(given)
-    return float(np.sqrt(max(noise.read - step**2 / 12, 0))) * (gain if np.isfinite(gain) else 1.0)
-
-
-def doubts(given, noise: NoiseEstimate, excess, step, in_electrons) -> tuple[str, ...]:
-    """Notes on a read noise that rests on little, or that the darks contradict."""
-    if given is None and not np.isfinite(noise.shot_error) and not np.isfinite(noise.read_error):
-        return (
-            "the frames leave nothing over: their noise is taken from the spread of the pixels, and errors "
-            "of warm pixels are too small unless gain is given",
-        )
-    if given is None or 1 / NOISE_AGREEMENT < excess < NOISE_AGREEMENT:
-        return ()
-    own = np.sqrt(max(noise.read - step**2 / 12, 0)) * in_electrons
-    return (f"read_noise={given:g} e- is used as given, but the darks show {own:.3g} e-",)
-
-
 def is_whole(values) -> bool:
     """Whether all samples, missing ones aside, are numbers that a 16-bit converter can give."""
-    known = values[np.isfinite(values)]
-    return bool(known.size and (known == np.rint(known)).all() and known.min() >= 0 and known.max() <= 65535)
+    frames = (row[np.isfinite(row)] for row in values)
+    return all(((known == np.rint(known)) & (known >= 0) & (known <= 65535)).all() for known in frames)
 
 
-def whole_pixels(darks: DarkSet, values, level: float) -> np.ndarray:
-    """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
+def check_samples(darks: DarkSet, values) -> None:
+    """Raise HotfitError if a frame is empty, or all of them are the same."""
     for frame, row in zip(darks.frames, values, strict=True):
         known = row[np.isfinite(row)]
         if known.size == 0:
             raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
         if (known == known[0]).all():
             raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
-    if (values == values[0]).all():
+    if all((row == values[0]).all() for row in values):
         raise HotfitError(
             f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
         )
-    whole = np.isfinite(values).all(axis=0) & (values < level).all(axis=0)
+
+
+def whole_pixels(values, level: float) -> np.ndarray:
+    """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
+    whole = np.ones(values.shape[1], bool)
+    for row in values:
+        whole &= np.isfinite(row) & (row < level)
     found = np.count_nonzero(whole)
     if found < max(2, min(FEWEST_WHOLE * whole.size, ENOUGH_WHOLE)):
         raise HotfitError(
@@ -205,6 +192,15 @@ def whole_pixels(darks: DarkSet, values, level: float) -> np.ndarray:
             "all frames: give the true level, or leave out the frames with most of them"
         )
     return whole
+
+
+def moved_together(values, chosen) -> np.ndarray:
+    """The chosen columns of `values`, moved to its front: there is no memory for a second sample."""
+    found = np.count_nonzero(chosen)
+    if found < chosen.size:
+        for row in values:
+            row[:found] = row[chosen]
+    return values[:, :found]
 
 
 def check_no_pedestal(values, u, weight) -> None:
@@ -219,55 +215,38 @@ def check_no_pedestal(values, u, weight) -> None:
 
 
 def sample_rows(darks: DarkSet) -> np.ndarray:
-    """Samples (N, P) float32 of some rows: half spread evenly, half those with most bright pixels."""
+    """Samples (N, P) of some rows: half spread evenly, half those with most bright pixels."""
     rows, columns = darks.shape
     wanted = int(np.clip(SAMPLES // (len(darks.frames) * columns), 1, rows))
-    if wanted == rows:
-        chosen = np.arange(rows)
-    else:
-        longest = darks.image(len(darks.frames) - 1)
-        bright = np.count_nonzero(longest > np.quantile(longest[:: max(1, rows // 64)], 0.999), axis=1)
-        chosen = np.argsort(-bright, kind="stable")[: wanted // 2]
-        evenly = np.linspace(0, rows - 1, wanted - chosen.size).astype(int)
-        chosen = np.unique(np.concatenate([chosen, evenly]))
-    values = np.empty((len(darks.frames), chosen.size * columns), np.float32)
+    chosen = np.arange(rows) if wanted == rows else choose_rows(darks, wanted)
+    values = np.empty((len(darks.frames), chosen.size * columns), darks.dtype)
     filled = 0
-    for run in np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1):
-        samples, start = darks.samples(run[0], run[-1] + 1)
-        size = run.size * columns
-        values[:, filled : filled + size] = samples[darks.order, start : start + size]
+    for first, last in runs(chosen, max(1, AT_ONCE // (len(darks.frames) * columns))):
+        samples, start = darks.samples(first, last)
+        size = (last - first) * columns
+        for row, stands in zip(values, darks.order, strict=True):
+            row[filled : filled + size] = samples[stands, start : start + size]
         filled += size
     return values
 
 
-def measured_gain(noise: NoiseEstimate) -> tuple[float, float]:
-    """Gain in e-/adu that the noise shows, and its error; nan where it is not known well enough."""
-    if not (1e-3 < noise.shot < 1e3 and noise.shot_error < GAIN_KNOWN * noise.shot):
-        return np.nan, np.nan
-    return 1 / noise.shot, noise.shot_error / noise.shot**2
+def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
+    """That many rows or a few less, in order: half spread evenly, half those with most bright pixels."""
+    rows = darks.shape[0]
+    longest = darks.image(len(darks.frames) - 1)
+    bright = np.count_nonzero(longest > np.quantile(longest[:: max(1, rows // 64)], 0.999), axis=1)
+    brightest = np.argsort(-bright, kind="stable")[: wanted // 2]
+    evenly = np.linspace(0, rows - 1, wanted - brightest.size).astype(int)
+    return np.unique(np.concatenate([brightest, evenly]))
+
+
+def runs(rows, longest: int) -> list[tuple[int, int]]:
+    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
+    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
 def read_noise_error(noise: NoiseEstimate, in_electrons) -> float:
     """Standard error of the read noise in the unit that `in_electrons` makes of adu; inf: not seen."""
     return float(noise.read_error / (2 * np.sqrt(max(noise.read, 1e-12))) * in_electrons)
-
-
-def decide_gain(given, hint, noise: NoiseEstimate) -> tuple[float, str, tuple[str, ...]]:
-    """Gain in e-/adu (nan: unknown), its source, and notes on values not used."""
-    own, error = measured_gain(noise)
-    measured = bool(np.isfinite(own))
-    shown = f"the darks show {own:.3g} +- {error:.1g}"
-
-    def agrees(value):
-        return abs(value - own) < max(GAIN_AGREEMENT * own, 3 * error)
-
-    if given is not None:
-        doubted = measured and not agrees(given)
-        return float(given), "user", (f"gain={given:g} e-/adu is used as given, but {shown}",) * doubted
-    if not np.isfinite(hint):
-        return (own, "darks", ()) if measured else (np.nan, "unknown", ())
-    if not measured:
-        return float(hint), "header", ("the darks hold too few warm pixels to check the header's gain",)
-    if agrees(hint):
-        return float(hint), "header", ()
-    return own, "darks", (f"header gain {hint:g} e-/adu is not used: {shown}",)

@@ -2,45 +2,109 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped
-from hotfit.headers import SETTING_KEYS
+from hotfit.headers import SETTING_KEYS, Options, is_master
+
+MASTERS = "NCOMBINE"
+"""What `mixed` calls masters beside single frames of their exposure."""
+
+SAME_EXPOSURE = 0.005
 
 
-def check_enough(darks: list[Frame], skipped: tuple[Skipped, ...]) -> None:
+def without_masters(darks: list[Frame]) -> tuple[list[Frame], list[Skipped]]:
+    """Leave out what is called a master where there are single frames: it was made of such."""
+    masters = [frame for frame in darks if is_master(frame.image_type)]
+    singles = [frame for frame in darks if not frame.master]
+    if not masters or not singles:
+        return darks, []
+    skipped = [
+        Skipped(
+            frame.name,
+            f"its image type is {frame.image_type!r}, and there are single frames",
+            frame.image_type,
+            frame.exposure,
+            frame.temperature,
+            frame.shape,
+        )
+        for frame in masters
+    ]
+    return [frame for frame in darks if frame not in masters], skipped
+
+
+def check_set(
+    darks: list[Frame], skipped: Sequence[Skipped], temperature_tolerance: float, options: Options
+) -> tuple[str, ...]:
+    """Refuse frames that do not make one set; return notes on what differs because the user allows it."""
+    known = {*SETTING_KEYS, MASTERS}
+    if unknown := [key for key in options.mixed if key not in known]:
+        raise HotfitError(f"mixed={unknown[0]}: frames may differ in {', '.join(sorted(known))} only")
+    _check_enough(darks, skipped)
+    notes = (*_check_alike(darks, options.mixed), *_check_masters(darks, options.mixed))
+    check_temperatures(darks, temperature_tolerance)
+    return notes
+
+
+def _check_enough(darks: list[Frame], skipped: Sequence[Skipped]) -> None:
     """Refuse fewer than two darks, and say what was skipped."""
     if len(darks) >= 2:
         return
-    left_out = f" (skipped: {some_of([f'{name}, {reason}' for name, reason in skipped])})" if skipped else ""
+    left_out = [f"{item.name}, {item.reason}" for item in skipped]
+    left_out = f" (skipped: {some_of(left_out)})" if skipped else ""
     what = f"{darks[0].name}: is the only dark" if darks else "no darks"
     raise HotfitError(f"{what} among {len(darks) + len(skipped)} frames{left_out}; give two darks or more")
 
 
-def check_alike(darks: list[Frame]) -> None:
-    """Refuse frames of different shapes, cameras or camera settings."""
-    _check_same(darks, "shape in rows x columns", [f"{frame.shape[0]} x {frame.shape[1]}" for frame in darks])
+def _check_alike(darks: list[Frame], mixed: Sequence[str]) -> Iterator[str]:
+    """Refuse frames of different shapes, cameras or camera settings, or note what differs and may."""
+    shapes = [f"{frame.shape[0]} x {frame.shape[1]}" for frame in darks]
+    if odd := _odd_ones(darks, "shape in rows x columns", shapes):
+        raise HotfitError(f"{odd}; leave the odd ones out or fit them apart")
     for key, label in SETTING_KEYS.items():
-        _check_same(darks, f"{label} {key}", [frame.settings.get(key) for frame in darks])
+        if odd := _odd_ones(darks, f"{label} {key}", [frame.settings.get(key) for frame in darks]):
+            if key not in mixed:
+                raise HotfitError(
+                    f"{odd}; leave the odd ones out, fit them apart, or allow it with --mixed {key}"
+                )
+            yield f"{odd}, as --mixed {key} allows"
 
 
-def _check_same(darks: list[Frame], label: str, values: Sequence[float | str | None]) -> None:
-    """Refuse frames whose value differs from that of the most; one that does not say may be anything."""
+def _odd_ones(darks: list[Frame], label: str, values: Sequence[float | str | None]) -> str:
+    """Say whose value differs from that of the most; one that does not say may be anything."""
     known = [(frame.name, value) for frame, value in zip(darks, values, strict=True) if value is not None]
     counts = Counter(value for _, value in known)
     if len(counts) < 2:
-        return
+        return ""
     usual, n_usual = counts.most_common(1)[0]
     example = next(name for name, value in known if value == usual)
     others = f" and {n_usual - 1} more" if n_usual > 1 else ""
     odd = [f"{name} ({_spell(value)})" for name, value in known if value != usual]
-    raise HotfitError(
-        f"{some_of(odd)}: {label} differs from {_spell(usual)} in {example}{others};"
-        " leave the odd ones out or fit them apart"
-    )
+    return f"{some_of(odd)}: {label} differs from {_spell(usual)} in {example}{others}"
+
+
+def _check_masters(darks: list[Frame], mixed: Sequence[str]) -> Iterator[str]:
+    """Refuse combined frames beside single ones of the same exposure, of which they may be made."""
+    for frame in (frame for frame in darks if frame.master):
+        beside = [
+            other.name
+            for other in darks
+            if not other.master and math.isclose(other.exposure, frame.exposure, rel_tol=SAME_EXPOSURE)
+        ]
+        if not beside:
+            continue
+        text = (
+            f"{frame.name}: is combined from {frame.n_combined} frames and stands beside single ones of its "
+            f"exposure ({some_of(beside)})"
+        )
+        if MASTERS not in mixed:
+            raise HotfitError(
+                f"{text}, which would count twice; leave it out, or allow it with --mixed {MASTERS}"
+            )
+        yield f"{text}, as --mixed {MASTERS} allows"
 
 
 def check_temperatures(darks: list[Frame], tolerance: float) -> None:

@@ -5,13 +5,19 @@ The only room that prints. Everything heavy is imported after the options are un
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from itertools import chain
 
 from hotfit import __version__
 from hotfit.errors import HotfitError
+
+ONLY = ""
+"""Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
 
 EPILOG = """\
 FRAME is a FITS file, a directory, a glob pattern (quoted or not) or @list: a text file with one file
@@ -50,9 +56,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("--bad", metavar="FLAG,FLAG", help="mask these (default: TELEGRAPH,NONLINEAR,UNRELIABLE_SLOPE)")
     add = parser.add_argument_group("reading").add_argument
     add("--exposure-key", metavar="KEY", help="header key of the exposure time")
-    add("--exposure-unit", choices=("s", "ms", "us", "min"), default="s", help="its unit (default: s)")
-    add("--temperature-tolerance", type=float, metavar="K", default=1.0, help="(default: %(default)s)")
-    add("--ext", metavar="N|NAME", help="extension that holds the image (default: the first with one)")
+    add("--exposure-unit", choices=("s", "ms", "us", "min"), help="its unit (default: s)")
+    add(
+        "--temperature-tolerance",
+        type=not_negative,
+        metavar="K",
+        default=1.0,
+        help="largest difference (default: %(default)s)",
+    )
+    add("--mixed", metavar="KEY,KEY", help="header keys in which frames may differ, NCOMBINE: masters too")
+    add("--ext", metavar="N|NAME|all", help="extension with the image (default: the first with one)")
+    add("--trim", metavar="SECTION", help="what to keep, [x1:x2,y1:y2], or the header key that says it")
+    add("--overscan", metavar="SECTION", help="where the bias level is measured, in the same way")
     add = parser.add_argument_group("machine").add_argument
     add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
     add(
@@ -78,6 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = build_parser()
     options = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # names of files may hold what a console cannot show
+            stream.reconfigure(errors="backslashreplace")
     with suppress(ValueError):  # only the main thread may say so; ending by exception cleans up
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -96,12 +114,26 @@ def main(argv: list[str] | None = None) -> int:
 def above_zero(text: str) -> float:
     """A number above zero, for argparse."""
     value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero, or not finite")
     return value
 
 
-def say(text: str = "") -> None:
+def not_negative(text: str) -> float:
+    """A number of zero or more, for argparse."""
+    value = float(text)
+    if math.isnan(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not zero or more")
+    return value
+
+
+def say_all(*parts: Iterable[str]) -> None:
+    """Print every line of every part."""
+    for line in chain(*parts):
+        say(line)
+
+
+def say(text: str) -> None:
     """Print a line; a reader that went away (`| head`) does not stop the fit."""
     try:
         print(text, flush=True)
@@ -116,31 +148,55 @@ def fail(message: str, code: int = 1) -> int:
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Open the darks, show them, fit them, write the result, show the summary."""
+    """Find the darks, fit every image of theirs that was asked for, and put the results in place."""
     from pathlib import Path
 
     from hotfit import store
-    from hotfit.darks import open_darks
-    from hotfit.fit import fit_darks
+    from hotfit.darks import find_darks
 
     rules = rules_of(options, parser)
     output = Path(options.output)
     if not options.dry_run:
         store.check_output(output, overwrite=options.overwrite)
-    with open_darks(
+    found = find_darks(
         options.frames,
         exposure_key=options.exposure_key,
         exposure_unit=options.exposure_unit,
         temperature_tolerance=options.temperature_tolerance,
         ext=int(options.ext) if options.ext and options.ext.isdecimal() else options.ext,
-    ) as darks:
-        talk = not (options.quiet or options.json)
+        trim=options.trim,
+        overscan=options.overscan,
+        mixed=options.mixed.split(",") if options.mixed else (),
+    )
+    with found, ExitStack() as stack:
+        made = None
+        if not options.dry_run:
+            store.check_room(output, found.pixels)
+            made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
+        told = {label: run_image(found, label, made, options, rules) for label in found.images}
+    if not (options.dry_run or options.quiet or options.json):
+        say(f"wrote {output}: {', '.join(sorted(entry.name for entry in output.iterdir()))}")
+    if options.json:
+        where = {} if options.dry_run else {"output": str(output)}
+        data = told.get(ONLY, {"images": told})
+        say(json.dumps({"version": __version__, **where, **data}, indent=2))
+
+
+def run_image(found, label: str, made, options: argparse.Namespace, rules: dict) -> dict:
+    """Show, fit and write one image of the darks; returns what was told of it, as data."""
+    from hotfit import store, wording
+    from hotfit.darkset import check_exposures
+
+    talk = not (options.quiet or options.json)
+    with found.open(label) as darks:
         if talk:
-            print_darks(darks)
-        if options.dry_run:
-            if options.json:
-                say(json.dumps({"version": __version__, **darks_as_data(darks)}, indent=2))
-            return
+            say_all([f"image {label}"] * (label != ONLY), wording.table_of(darks))
+        data = wording.frames_as_data(darks)
+        check_exposures(darks)
+        if made is None:
+            return data
+        from hotfit.fit import fit_darks  # and with it the compiler
+
         with Bar(darks.shape[0], options.quiet) as bar:
             fit = fit_darks(
                 darks,
@@ -153,12 +209,11 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
                 progress=bar.update,
                 **rules,
             )
-        store.write(fit, output, overwrite=options.overwrite)
+        store.write_files(fit, made / label)
         if talk:
-            print_summary(fit, output, options.verbose)
-        if options.json:
-            data = {"version": __version__, "output": str(output), **darks_as_data(darks), **fit.summary()}
-            say(json.dumps(data, indent=2))
+            say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
+            say_all([""] * options.verbose, wording.summary_of(fit))
+        return {**data, **fit.summary()}
 
 
 def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> dict:
@@ -194,89 +249,3 @@ class Bar:
     def update(self, done: int, _total: int) -> None:
         """Show that `done` rows are fitted."""
         self.bar.update(done - self.bar.n)
-
-
-def print_darks(darks) -> None:
-    """The table of frames, used and skipped, before anything is fitted."""
-    width = max(len(name) for name in (*(f.name for f in darks.frames), *(s.name for s in darks.skipped)))
-    say(f"{'file':{width}}  {'type':11}  {'exposure':>10}  {'temperature':>11}  {'shape':>11}  used")
-    shape = f"{darks.shape[0]} x {darks.shape[1]}"
-    for frame in darks.frames:
-        temperature = f"{frame.temperature:.2f} C" if frame.temperature == frame.temperature else "-"
-        kind = frame.image_type or "-"
-        used = "yes" if frame.n_combined == 1 else f"yes, as {frame.n_combined} frames"
-        say(f"{frame.name:{width}}  {kind:11}  {frame.exposure:8g} s  {temperature:>11}  {shape:>11}  {used}")
-    for name, reason in darks.skipped:
-        say(f"{name:{width}}  {'-':11}  {'-':>10}  {'-':>11}  {'-':>11}  no: {reason}")
-    for note in darks.notes:
-        say(f"note: {note}")
-
-
-def darks_as_data(darks) -> dict:
-    """The same as data."""
-    return {
-        "used": [
-            {
-                "file": frame.name,
-                "type": frame.image_type,
-                "exposure": frame.exposure,
-                "temperature": frame.temperature if frame.temperature == frame.temperature else None,
-            }
-            for frame in darks.frames
-        ],
-        "skipped": [{"file": name, "reason": reason} for name, reason in darks.skipped],
-        "notes": list(darks.notes),
-    }
-
-
-def gain_in_words(facts: dict) -> str:
-    """The gain and its source, and what the darks themselves show of it."""
-    own = facts["gain_of_darks"]
-    shown = "none" if own is None else f"{own:.3g} +- {facts['gain_of_darks_error']:.1g}"
-    if facts["gain"] is None:
-        return "unknown: the map is in adu/s"
-    if facts["gain_source"] == "darks":
-        return f"{shown} e-/adu (darks)"
-    return f"{facts['gain']:.3g} e-/adu ({facts['gain_source']}; the darks show {shown})"
-
-
-def seen_bend(facts: dict) -> str:
-    """The smallest bend that could have been seen, in words."""
-    bend = facts["smallest_slope_residual"]
-    at = f"at {facts['smallest_slope_residual_rate']:g} {facts['unit']}"
-    return f"no bend {at}" if bend is None else f"and slope residuals from {bend:.2g} {at}"
-
-
-def print_summary(fit, output, verbose: bool) -> None:
-    """The result in a few lines."""
-    from hotfit.flags import DQ, MEANING
-
-    facts = fit.summary()
-    unit, noise_unit = facts["unit"], facts["read_noise_unit"]
-    if verbose:
-        say()
-        for row in fit.frames:
-            say(
-                f"{row['file']}: offset {row['offset']:+.2f} adu, scale {row['scale']:.4f}, "
-                f"{row['saturated']} samples saturated, {row['dropped']} dropped"
-            )
-    say()
-    if facts["median_rate"] is not None:
-        error = facts["median_rate_error"]
-        say(f"dark current  {facts['median_rate']:.4g} {unit} in the median, error {error:.2g}")
-    if facts["smallest_rate"] is not None:
-        say(f"could see     dark currents from {facts['smallest_rate']:.2g} {unit}, {seen_bend(facts)}")
-    say(f"gain          {gain_in_words(facts)}")
-    say(f"read noise    {facts['read_noise']:.3g} {noise_unit} ({facts['read_noise_source']})")
-    level = "none" if facts["saturation"] is None else f"{facts['saturation']:.0f} adu"
-    say(f"saturation    {level} ({facts['saturation_source']})")
-    share = 100 * facts["masked"] / facts["pixels"]
-    say(f"masked        {facts['masked']} of {facts['pixels']} pixels ({share:.3g} %)")
-    for flag in DQ:
-        if flag is not DQ.DO_NOT_USE:
-            bad = "*" if flag.name in fit.rules.bad else " "
-            say(f"  {bad} {flag.name:16}  {facts['flags'][flag.name]:8}  {MEANING[flag]}")
-    say(f"HOT means above {fit.hot_limit:.3g} {unit}; flags with a * are masked")
-    for note in fit.notes:
-        say(f"note: {note}")
-    say(f"wrote {', '.join(sorted(entry.name for entry in output.iterdir()))} in {output}")

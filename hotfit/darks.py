@@ -1,125 +1,87 @@
-"""The set of darks: its groups of equal exposure, and rows of all frames at once.
+"""From what the user gave to sets of darks that are checked and can be read.
 
-`open_darks` is the only way in: `sources.py` finds the files, `headers.py` says what a header means,
-`frames.py` opens one frame, `readers.py` turns stored bytes into counts, `checks.py` decides whether the
-frames make one set.
+`open_darks` and `find_darks` are the ways in: `sources.py` finds the files, `headers.py` and `exposures.py`
+say what a header means, `images.py` where a file's images are, `frames.py` describes one frame, `geometry.py`
+trims it, `readers.py` turns stored bytes into counts, `checks.py` decides whether the frames make one set,
+and `darkset.py` is that set.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hotfit.checks import check_alike, check_enough, check_temperatures, some_of
+from hotfit.checks import check_set, without_masters
+from hotfit.darkset import DarkSet, assemble_set, group_exposures
 from hotfit.errors import HotfitError
-from hotfit.frames import Frame, Skipped, read_file, read_object, reading
-from hotfit.headers import UNIT_SECONDS, Options
-from hotfit.readers import FLOAT32, UINT16, ArrayRows, Coding, PackedImage, Scratch
+from hotfit.exposures import UNIT_SECONDS
+from hotfit.frames import ONLY, Frame, Skipped, read_file, read_object
+from hotfit.headers import Options
+from hotfit.images import ALL
+from hotfit.readers import ArrayRows, Coding, Scratch
 from hotfit.sources import Source, find_sources, natural
+
+__all__ = ["DarkSet", "FoundDarks", "cube_darks", "find_darks", "group_exposures", "open_darks"]
 
 
 @dataclass(frozen=True, eq=False)
-class DarkSet:
-    """Darks of one camera in one setting, sorted by exposure.
+class FoundDarks:
+    """Frames whose headers are read, by the image they hold; nothing is checked or unpacked yet.
 
-    Use it as a context manager, or let it be collected, to remove what was unpacked from compressed files.
+    Use it as a context manager around the sets that it opens.
 
     Attributes
     ----------
-    frames : tuple of Frame
-        Sorted by exposure, then by name in natural order.
-    exposure : ndarray, (N,) float64
-        Seconds.
-    group : ndarray, (N,) intp
-        Index of each frame's group of equal exposure.
-    group_exposure : ndarray, (K,) float64
-        Seconds, ascending.
-    n_combined : ndarray, (N,) intp
-        Frames averaged into each frame.
-    shape : tuple of int
-        Rows and columns.
-    dtype : dtype
-        uint16 if every frame is unsigned with 8 or 16 bits and has no missing samples, else float32.
-    gain_hint : float
-        The headers' common gain, e-/adu, unchecked; NaN if absent or in disagreement.
-    skipped : tuple of (name, reason)
-        Files that were found but are not darks.
-    notes : tuple of str
-        What was assumed or noticed, one sentence each.
-    order : ndarray, (N,) intp
-        Where each frame stands in `samples`.
+    images : dict of str to list of Frame or Skipped
+        Under the label of each image: one entry a file.
     """
 
-    frames: tuple[Frame, ...]
-    exposure: np.ndarray
-    group: np.ndarray
-    group_exposure: np.ndarray
-    n_combined: np.ndarray
-    shape: tuple[int, int]
-    dtype: np.dtype
-    gain_hint: float
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
-    order: np.ndarray
-    _scratch: Scratch = field(repr=False)
-    _cube: np.ndarray | None = field(default=None, repr=False)
+    images: dict[str, list[Frame | Skipped]]
+    _options: Options
+    _temperature_tolerance: float
+    _containers: Scratch
 
-    def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Read rows `first` to `last` (exclusive) of every frame; any number of threads may do so at once.
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images together."""
+        first = (
+            next((item for item in found if isinstance(item, Frame)), None) for found in self.images.values()
+        )
+        return sum(math.prod(frame.shape) for frame in first if frame is not None)
+
+    def open(self, label: str, *, own: bool = False) -> DarkSet:
+        """Check the frames of one image, and make them a set; what is compressed is unpacked.
 
         Parameters
         ----------
-        first, last : int
-            ``0 <= first <= last <= rows``.
-        out : ndarray, (N, last - first, columns), C-contiguous, of `dtype`, optional
-            Where to put them.
-
-        Returns
-        -------
-        ndarray, (N, last - first, columns), native byte order, of `dtype`
-            Counts in ADU; NaN where a sample is missing.
+        label : str
+            A key of `images`.
+        own : bool
+            The set outlives this object, and removes what was decompressed when it is closed.
 
         Raises
         ------
         HotfitError
-            A file vanished or shrank since it was opened.
-        ValueError
-            The range or `out` does not fit.
+            The frames differ in shape, camera, settings or temperature, a master stands beside its own
+            constituents, fewer than two are left, or one cannot be unpacked.
         """
-        if not 0 <= first <= last <= self.shape[0]:
-            raise ValueError(f"rows {first}:{last} are not within 0:{self.shape[0]}")
-        shape = (len(self.frames), last - first, self.shape[1])
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
-            raise ValueError(f"out must be C-contiguous {self.dtype} of shape {shape}")
-        for frame, target in zip(self.frames, out, strict=True):
-            _read_rows(frame, first, last, target)
-        return out
-
-    def samples(self, first: int, last: int) -> tuple[np.ndarray, int]:
-        """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
-
-        The array is (N, pixels) of `dtype`, its frames stand as `order` says, and pixel (first, 0) of the
-        detector is its column `start`.
-        """
-        if self._cube is not None:
-            return self._cube, first * self.shape[1]
-        return self.rows(first, last).reshape(len(self.frames), -1), 0
-
-    def image(self, index: int) -> np.ndarray:
-        """Read all of frame `index`: ndarray, (rows, columns), of `dtype`."""
-        out = np.empty(self.shape, self.dtype)
-        _read_rows(self.frames[index], 0, self.shape[0], out)
-        return out
+        found = self.images[label]
+        darks = sorted((item for item in found if isinstance(item, Frame)), key=_by_exposure)
+        darks, masters = without_masters(darks)
+        skipped = (*(item for item in found if isinstance(item, Skipped)), *masters)
+        notes = check_set(darks, skipped, self._temperature_tolerance, self._options)
+        scratch = Scratch()
+        readers = [frame.rows(scratch, self._containers) for frame in darks]
+        owned = (scratch, self._containers) if own else (scratch,)
+        return assemble_set(darks, readers, skipped=skipped, notes=notes, scratch=owned)
 
     def close(self) -> None:
-        """Remove what was unpacked; rows of compressed files cannot be read afterwards."""
-        self._scratch.close()
+        """Remove what was decompressed; the sets that were opened cannot be read afterwards."""
+        self._containers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -128,66 +90,19 @@ class DarkSet:
         self.close()
 
 
-def _read_rows(frame: Frame, first: int, last: int, out: np.ndarray) -> None:
-    try:
-        frame.reader.read(first, last, out)
-    except OSError as error:
-        reason = error.strerror or error
-        raise HotfitError(f"{frame.name}: cannot be read any more ({reason}); start again") from error
-
-
-def group_exposures(exposure: ArrayLike, tolerance: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
-    """Put exposures that are equal but for clock jitter into groups.
-
-    Parameters
-    ----------
-    exposure : array_like, (N,)
-        Seconds, in any order.
-    tolerance : float
-        A time joins a group while it exceeds the group's shortest by no more than this fraction, so that
-        zero is equal to zero alone.
-
-    Returns
-    -------
-    group : ndarray, (N,) intp
-        Index of each exposure's group, in the order of the input.
-    group_exposure : ndarray, (K,) float64
-        Mean exposure of each group in seconds, ascending.
-
-    Raises
-    ------
-    HotfitError
-        The exposures are not one row of numbers, or one is negative, NaN or infinite.
-    """
-    times = np.asarray(exposure, dtype=np.float64)
-    if times.ndim != 1:
-        raise HotfitError(f"exposure: has shape {times.shape}; give one number of seconds per frame")
-    bad = np.flatnonzero(~(np.isfinite(times) & (times >= 0)))
-    if bad.size:
-        raise HotfitError(f"exposure: frame {bad[0] + 1} has {times[bad[0]]:g} s; give zero or more seconds")
-    order = np.argsort(times, kind="stable")
-    group = np.empty(times.size, dtype=np.intp)
-    shortest: list[float] = []
-    for index in order:
-        if not shortest or times[index] > shortest[-1] * (1 + tolerance):
-            shortest.append(times[index])
-        group[index] = len(shortest) - 1
-    # Averaging the excess over the shortest keeps a group of equal times exactly at that time.
-    base = np.array(shortest, dtype=np.float64)
-    excess = np.bincount(group, weights=times - base[group], minlength=base.size)
-    return group, base + excess / np.bincount(group, minlength=base.size)
-
-
-def open_darks(
+def find_darks(
     frames: Any,
     *,
     exposure: Sequence[float] | None = None,
     exposure_key: str | None = None,
-    exposure_unit: str = "s",
+    exposure_unit: str | None = None,
     temperature_tolerance: float = 1.0,
     ext: int | str | None = None,
-) -> DarkSet:
-    """Find darks, read their headers, and check that they make one set.
+    trim: str | None = None,
+    overscan: str | None = None,
+    mixed: Sequence[str] = (),
+) -> FoundDarks:
+    """Find darks and read their headers: with ``ext="all"`` those of every image in each file.
 
     Parameters
     ----------
@@ -199,14 +114,65 @@ def open_darks(
         Seconds, one per frame in the order given (a directory's or pattern's files in natural order),
         instead of the headers'.
     exposure_key : str, optional
-        Header key of the exposure. Default: the first of EXPTIME, EXPOSURE, EXP_TIME, ESO DET DIT,
-        DARKTIME, where the first two must agree within 1 %.
-    exposure_unit : {"s", "ms", "us", "min"}
-        Unit of the exposure in the headers.
+        Header key of the exposure. Default: the first of `hotfit.exposures.EXPOSURE_KEYS`, of which all
+        that are there must agree within 1 %, but for DARKTIME.
+    exposure_unit : {"s", "ms", "us", "min"}, optional
+        Unit of the exposure in the headers. Default: what value or comment say, else seconds.
     temperature_tolerance : float
         Largest difference between any two frames, in K.
     ext : int or str, optional
-        HDU that holds the image. Default: the first that has one.
+        HDU that holds the image. "all": every one. Default: the first that has one.
+    trim, overscan : str, optional
+        FITS sections ``"[x1:x2,y1:y2]"`` (columns and rows from 1; rows may be left out), or the header keys
+        that hold them: what to keep, and where each row's (or column's) bias level is measured.
+    mixed : sequence of str, optional
+        Header keys, of those in `hotfit.headers.SETTING_KEYS`, that may differ; NCOMBINE allows masters
+        beside single frames of their exposure.
+
+    Returns
+    -------
+    FoundDarks
+
+    Raises
+    ------
+    HotfitError
+        A file is missing, damaged or not one 2-D image; an exposure is unknown or ambiguous; a section does
+        not fit; a file is listed twice; files hold different images.
+    """
+    if exposure_unit is not None and exposure_unit not in UNIT_SECONDS:
+        raise HotfitError(
+            f"exposure unit {exposure_unit!r} is unknown; give one of {', '.join(UNIT_SECONDS)}"
+        )
+    mixed = tuple(key.strip().upper() for key in ([mixed] if isinstance(mixed, str) else mixed))
+    options = Options(exposure_key, exposure_unit, ext, trim, overscan, mixed)
+    found = [_read(source, options) for source in find_sources(frames, exposure)]
+    return FoundDarks(_by_image(found), options, temperature_tolerance, Scratch())
+
+
+def _by_image(found: list[dict[str, Frame | Skipped]]) -> dict[str, list[Frame | Skipped]]:
+    """Sort images by their label; a file that was skipped whole is skipped in all."""
+    whole = [images for images in found if any(isinstance(item, Frame) for item in images.values())]
+    labels = list(whole[0]) if whole else [ONLY]
+    for images in whole:
+        if set(images) != set(labels):
+            one, other = (next(iter(some.values())).name for some in (images, whole[0]))
+            raise HotfitError(
+                f"{one}: holds the images {_listed(images)}, but {other} {_listed(labels)}; fit them apart"
+            )
+    return {label: [images.get(label) or next(iter(images.values())) for images in found] for label in labels}
+
+
+def _listed(labels: Iterable[str]) -> str:
+    return ", ".join(label or "one" for label in labels)
+
+
+def open_darks(frames: Any, **options: Any) -> DarkSet:
+    """Find darks, read their headers, and check that they make one set.
+
+    Parameters
+    ----------
+    frames, **options
+        As for `find_darks`, but for ``ext="all"``.
 
     Returns
     -------
@@ -215,23 +181,12 @@ def open_darks(
     Raises
     ------
     HotfitError
-        A file is missing, damaged or not one 2-D image; an exposure is unknown or ambiguous; a file is
-        listed twice; the frames differ in shape, camera, settings or temperature; fewer than two are left.
+        What `find_darks` and `FoundDarks.open` raise.
     """
-    if exposure_unit not in UNIT_SECONDS:
-        raise HotfitError(
-            f"exposure unit {exposure_unit!r} is unknown; give one of {', '.join(UNIT_SECONDS)}"
-        )
-    options = Options(exposure_key, exposure_unit, ext)
-    found = [_read(source, options) for source in find_sources(frames, exposure)]
-    skipped = tuple(item for item in found if isinstance(item, Skipped))
-    darks = sorted((item for item in found if isinstance(item, Frame)), key=_by_exposure)
-    check_enough(darks, skipped)
-    check_alike(darks)
-    check_temperatures(darks, temperature_tolerance)
-    scratch = Scratch()
-    frames = [_unpacked(frame, scratch.path, number) for number, frame in enumerate(darks)]
-    return _assemble(frames, skipped=skipped, scratch=scratch)
+    if options.get("ext") == ALL:
+        raise HotfitError("ext='all': names several sets of darks; open them with hotfit.darks.find_darks")
+    found = find_darks(frames, **options)
+    return found.open(ONLY, own=True)
 
 
 def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | None = None) -> DarkSet:
@@ -263,7 +218,8 @@ def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | 
     group_exposures(times)
     order = np.argsort(times, kind="stable")
     frames = [_plane(counts[i], f"frame {i + 1}", times[i], int(combined[i]), shape) for i in order]
-    return _assemble(frames, order=order, cube=counts.reshape(number, -1))
+    readers = [frame.reader for frame in frames]
+    return assemble_set(frames, readers, order=order, cube=counts.reshape(number, -1))
 
 
 def _native_cube(cube: ArrayLike) -> np.ndarray:
@@ -291,8 +247,11 @@ def _plane(image: np.ndarray, name: str, seconds: float, combined: int, shape: t
         exposure=float(seconds),
         temperature=math.nan,
         n_combined=combined,
+        master=False,
         image_type="",
-        gain_hint=math.nan,
+        gain_claims=(),
+        read_noise_claims=(),
+        saturation_claims=(),
         shape=shape,
         settings={},
         remarks=(),
@@ -300,67 +259,10 @@ def _plane(image: np.ndarray, name: str, seconds: float, combined: int, shape: t
     )
 
 
-def _assemble(
-    frames: list[Frame],
-    *,
-    skipped: tuple[Skipped, ...] = (),
-    scratch: Scratch | None = None,
-    order: np.ndarray | None = None,
-    cube: np.ndarray | None = None,
-) -> DarkSet:
-    exposure = np.array([frame.exposure for frame in frames])
-    group, group_exposure = group_exposures(exposure)
-    native = {frame.reader.coding.native for frame in frames}
-    gain_hint, gain_notes = _common_gain(frames)
-    return DarkSet(
-        frames=tuple(frames),
-        exposure=exposure,
-        group=group,
-        group_exposure=group_exposure,
-        n_combined=np.array([frame.n_combined for frame in frames], dtype=np.intp),
-        shape=frames[0].shape,
-        dtype=UINT16 if native == {UINT16} else FLOAT32,
-        gain_hint=gain_hint,
-        skipped=skipped,
-        notes=(*_remarks(frames), *gain_notes),
-        order=np.arange(len(frames)) if order is None else order,
-        _scratch=scratch or Scratch(),
-        _cube=cube,
-    )
-
-
-def _unpacked(frame: Frame, scratch: Callable[[str], Path], number: int) -> Frame:
-    if not isinstance(frame.reader, PackedImage):
-        return frame
-    with reading(frame.name):
-        return replace(frame, reader=frame.reader.unpack(scratch(f"{number}.raw")))
-
-
-def _read(source: Source, options: Options) -> Frame | Skipped:
+def _read(source: Source, options: Options) -> dict[str, Frame | Skipped]:
     read = read_file if isinstance(source.item, Path) else read_object
     return read(source.item, source.name, source.seconds, options)
 
 
 def _by_exposure(frame: Frame) -> tuple[float, list[str | int]]:
     return frame.exposure, natural(frame.name)
-
-
-def _common_gain(frames: Sequence[Frame]) -> tuple[float, tuple[str, ...]]:
-    gains = np.array([frame.gain_hint for frame in frames if math.isfinite(frame.gain_hint)])
-    if not gains.size:
-        return math.nan, ()
-    if np.allclose(gains, gains[0], rtol=1e-6, atol=0):
-        return float(gains[0]), ()
-    return math.nan, (
-        f"the headers' gains differ ({gains.min():g} to {gains.max():g} e-/adu) and are not used",
-    )
-
-
-def _remarks(frames: Sequence[Frame]) -> Iterator[str]:
-    """Yield each remark once, with the frames it is about."""
-    about: dict[str, list[str]] = {}
-    for frame in frames:
-        for remark in frame.remarks:
-            about.setdefault(remark, []).append(frame.name)
-    for remark, names in about.items():
-        yield f"{some_of(names)}: {remark}"

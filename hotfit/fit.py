@@ -10,7 +10,8 @@ from scipy import stats
 
 from hotfit import kernels
 from hotfit.calibrate import Calibration, calibrate
-from hotfit.darks import DarkSet, cube_darks, open_darks
+from hotfit.darks import cube_darks, open_darks
+from hotfit.darkset import DarkSet, check_exposures
 from hotfit.errors import HotfitError
 from hotfit.flags import Rules
 from hotfit.result import DarkFit, assemble
@@ -21,8 +22,14 @@ OUTLIER = 5.0
 FRAMES_A_HIT = 10
 """One sample may be dropped, and one more for every so many frames."""
 
+BANDS = 16e6
+"""Bytes of samples that all threads hold at once, or as many as one frame has: more is not faster."""
+
 CURED = 1e-3
 """A fit is good when its chi-square has at least this probability."""
+
+NOTHING_TO_READ = (None, None, 1.0, None, None, None, ())
+"""How frames are read where the caller does not say."""
 
 Progress = Callable[[int, int], None]
 
@@ -40,9 +47,12 @@ def fit_darks(
     min_sigma: float = Rules.min_sigma,
     bad: tuple[str, ...] = Rules.bad,
     exposure_key: str | None = None,
-    exposure_unit: str = "s",
+    exposure_unit: str | None = None,
     temperature_tolerance: float = 1.0,
     ext: int | str | None = None,
+    trim: str | None = None,
+    overscan: str | None = None,
+    mixed: tuple[str, ...] = (),
     workers: int | None = None,
     memory: float = 256.0,
     progress: Progress | None = None,
@@ -63,8 +73,8 @@ def fit_darks(
         Fit a line through the origin.
     hot, fdr, tolerance, min_sigma, bad
         What is flagged and masked: see `hotfit.flags.Rules`.
-    exposure_key, exposure_unit, temperature_tolerance, ext
-        How headers are read: see `hotfit.darks.open_darks`.
+    exposure_key, exposure_unit, temperature_tolerance, ext, trim, overscan, mixed
+        How frames are read: see `hotfit.darks.find_darks`.
     workers : int, optional
         Threads; one for each core by default.
     memory : float
@@ -82,18 +92,21 @@ def fit_darks(
         If the frames cannot be used: the message names the frame and the remedy.
     """
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
-    darks = frames
-    reading = (exposure_key, exposure_unit, temperature_tolerance, ext)
-    if isinstance(frames, DarkSet) and reading != (None, "s", 1.0, None):
-        raise HotfitError("frames: are read already; give exposure_key and the like to open_darks")
+    reading = {
+        "exposure_key": exposure_key,
+        "exposure_unit": exposure_unit,
+        "temperature_tolerance": temperature_tolerance,
+        "ext": ext,
+        "trim": trim,
+        "overscan": overscan,
+        "mixed": mixed,
+    }
     if not isinstance(frames, DarkSet):
-        darks = open_darks(
-            frames,
-            exposure_key=exposure_key,
-            exposure_unit=exposure_unit,
-            temperature_tolerance=temperature_tolerance,
-            ext=ext,
-        )
+        darks = open_darks(frames, **reading)
+    elif any(value != default for value, default in zip(reading.values(), NOTHING_TO_READ, strict=True)):
+        raise HotfitError("frames: are read already; give exposure_key and the like to open_darks")
+    else:
+        darks = frames
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
     return fit_set(darks, given, bias_subtracted, rules, workers, memory, progress)
 
@@ -150,12 +163,7 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
         raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
     if not memory > 0:
         raise HotfitError(f"memory={memory} MB: give a number above zero")
-    times = darks.group_exposure
-    if times[-1] == 0 or times.size < 2:
-        raise HotfitError(
-            f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
-            "darks of another exposure, or bias frames"
-        )
+    check_exposures(darks)
     calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
     maps, counts = fit_bands(darks, calibration, bias_subtracted, workers, memory, progress)
     fewest = fewest_for_stuck(darks, calibration)
@@ -200,7 +208,10 @@ def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
 
 
 def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
-    """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several."""
+    """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several.
+
+    However many frames there are, the bands take no more than `BANDS`, or one frame of a large detector.
+    """
     rows, columns = darks.shape
     row_bytes = len(darks.frames) * columns * np.dtype(darks.dtype).itemsize
     fitting = memory * 1e6 / workers / row_bytes
@@ -209,7 +220,8 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
             f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
             f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
         )
-    height = int(max(1, min(fitting, -(-rows // (4 * workers)))))
+    enough = max(BANDS / row_bytes, rows / len(darks.frames)) / workers
+    height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]
 
 

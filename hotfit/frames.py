@@ -1,6 +1,8 @@
 """One dark frame: what its header says, and the reader of its rows."""
 
+import errno
 import math
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,33 +12,44 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
 from hotfit.errors import HotfitError
+from hotfit.exposures import Exposure, exposure_of
+from hotfit.geometry import Cut, CutRows, cut_of
 from hotfit.headers import (
-    COMBINED_KEYS,
     TEMPERATURE_KEYS,
+    Claim,
     Headers,
     Options,
-    exposure_of,
-    gain_hint_of,
+    gain_claims,
     image_type_of,
+    is_master,
+    n_averaged_of,
+    n_combined_of,
     not_dark,
+    read_noise_claims,
+    saturation_claims,
     settings_of,
 )
-from hotfit.readers import FLOAT32, STORED, ArrayRows, Coding, FileRows, PackedImage, Reader
+from hotfit.images import ALL, all_images, count_images, image_index, image_shape, images_of, is_packed
+from hotfit.readers import FLOAT32, ArrayRows, Coding, Packed, Rows, Scratch, unpacked
 
-SCALING = (("BSCALE", 1.0), ("BZERO", 0.0))
+ONLY = ""
+"""Label of the image of a frame that was not asked for all of its images."""
 
 NO_TYPE = "no image type in the header, taken as a dark"
-NO_BIAS_EXPOSURE = "a bias frame without an exposure time, taken as 0 s"
+MASTER_OF_UNKNOWN = "a master of an unknown number of frames, counted as one"
 
 
 class Skipped(NamedTuple):
-    """A file that was found but is not a dark."""
+    """A file that was found but is not a dark to fit, and as much of its header as was read."""
 
     name: str
     reason: str
+    image_type: str = ""
+    exposure: float = math.nan
+    temperature: float = math.nan
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,31 +65,51 @@ class Frame:
     temperature : float
         Degrees C, NaN if the header does not say.
     n_combined : int
-        Frames averaged into this one.
+        Frames averaged into this one, by software or by the camera.
+    master : bool
+        Whether it was combined by software, from frames that may be in the set as well.
     image_type : str
         As the header has it, ``""`` if it does not say.
-    gain_hint : float
-        e-/adu from EGAIN or E-GAIN, NaN if absent, not a positive number or the placeholder 1.0.
+    gain_claims, read_noise_claims, saturation_claims : tuple of Claim
+        What the header says of the detector: e-/adu, e-, adu, unchecked.
     shape : tuple of int
-        Rows and columns.
+        Rows and columns that are left after trimming.
     settings : dict
         Value of each of `SETTING_KEYS` that the header has.
     remarks : tuple of str
         What was assumed about this frame.
-    reader : Reader
-        Hands out its rows.
+    reader : Rows or Packed
+        Hands out its rows as they are stored.
+    cut : Cut or None
+        What to trim and subtract.
     """
 
     name: str
     exposure: float
     temperature: float
     n_combined: int
+    master: bool
     image_type: str
-    gain_hint: float
+    gain_claims: tuple[Claim, ...]
+    read_noise_claims: tuple[Claim, ...]
+    saturation_claims: tuple[Claim, ...]
     shape: tuple[int, int]
     settings: Mapping[str, float | str]
     remarks: tuple[str, ...]
-    reader: Reader
+    reader: Rows | Packed
+    cut: Cut | None = None
+
+    def rows(self, scratch: Scratch, containers: Scratch) -> Rows | CutRows:
+        """Return the reader of the rows that are fitted; unpacks what is compressed.
+
+        Raises
+        ------
+        HotfitError
+            It cannot be unpacked.
+        """
+        with reading(self.name):
+            reader = unpacked(self.reader, scratch, containers)
+        return reader if self.cut is None else CutRows(reader, self.cut)
 
 
 @contextmanager
@@ -87,18 +120,23 @@ def reading(name: str) -> Iterator[None]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
+            warnings.simplefilter("ignore")
             yield
     except HotfitError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            where = tempfile.gettempdir()
+            raise HotfitError(
+                f"{name}: no room in {where} to unpack it; free some, or set TMPDIR to another folder"
+            ) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise HotfitError(
             f"{name}: cannot be read as FITS ({reason}); if it is damaged or cut short, copy it again"
         ) from error
 
 
-def read_file(path: Path, name: str, seconds: float | None, options: Options) -> Frame | Skipped:
+def read_file(path: Path, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
     """Read the headers of a FITS file; its data are not touched.
 
     Parameters
@@ -111,34 +149,47 @@ def read_file(path: Path, name: str, seconds: float | None, options: Options) ->
         The exposure if the caller knows it; None to take it from the header.
     options : Options
 
+    Returns
+    -------
+    dict
+        The image under the label `ONLY`, or with ``ext="all"`` every image under a label of its own.
+
     Raises
     ------
     HotfitError
         The file is missing, empty, not FITS, cut short, not one 2-D image, or its exposure is unknown.
     """
-    packed = _is_packed(path, name)
+    packed = is_packed(path, name)
     with reading(name), fits.open(path, memmap=False) as hdus:
-        if reason := not_dark(Headers(hdus[0].header)):
-            return Skipped(name, reason)
-        index = _image_index(hdus, options.ext, name)
-        hdu, headers = hdus[index], Headers(hdus[index].header, hdus[0].header)
-        if reason := not_dark(headers):
-            return Skipped(name, reason)
-        shape = _image_shape(hdu.shape, name)
-        coding = _coding(hdu.header, name)
-        tiled = isinstance(hdu, fits.CompImageHDU)
-        place = hdu.fileinfo()
-        if not packed:
-            length = place["datSpan"] if tiled else math.prod(shape) * coding.stored.itemsize
-            _check_length(path, place["datLoc"], length, name)
-        reader = FileRows(path, place["datLoc"], shape[1], coding)
-        if packed or tiled:
-            reader = PackedImage(path, index, shape, coding)
-        return _frame(name, headers, shape, reader, seconds, options)
+        primary = Headers(hdus[0].header)
+        if reason := not_dark(primary):
+            return {ONLY: _skipped(name, reason, primary, hdus[0].shape, options)}
+        images = images_of(hdus, path, options.ext, name)
+        count = 1 if options.ext is not None else count_images(hdus, packed)
+        remarks = _choice(count, f"{images[0].index} {hdus[images[0].index].name}".strip())
+        found = {}
+        for image in images:
+            headers = Headers(image.header, hdus[0].header)
+            label = image.label if options.ext == ALL else ONLY
+            if reason := not_dark(headers) or _timeless_master(headers, seconds, name, options):
+                found[label] = _skipped(name, reason, headers, image.shape, options)
+            else:
+                found[label] = _frame(name, headers, image.shape, image.reader, seconds, options, remarks)
+        return found
 
 
-def read_object(item: Any, name: str, seconds: float | None, options: Options) -> Frame | Skipped:
+def _choice(count: int, label: str) -> tuple[str, ...]:
+    """Say that an image was chosen among several."""
+    return (f"the first of {count} images, {label}, is used; --ext chooses another, or all",) * (count > 1)
+
+
+def read_object(item: Any, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
     """Read an image in memory: an HDU, an HDUList, or a CCDData whose mask marks missing samples.
+
+    Returns
+    -------
+    dict
+        As `read_file` does; ``ext`` means something for an HDUList alone.
 
     Raises
     ------
@@ -146,20 +197,30 @@ def read_object(item: Any, name: str, seconds: float | None, options: Options) -
         It is not one 2-D image of real numbers, or its exposure is unknown.
     """
     with reading(name):
-        if isinstance(item, fits.HDUList):
-            image = item[_image_index(item, options.ext, name)]
-            headers = Headers(image.header, item[0].header)
-        else:
-            image = item
-            headers = Headers(item.header if hasattr(item, "header") else item.meta)
-        if reason := not_dark(headers):
-            return Skipped(name, reason)
-        data, mask = np.asarray(image.data), getattr(image, "mask", None)
-        shape = _image_shape(data.shape, name)
-        if data.dtype.kind not in "uif":
-            raise HotfitError(f"{name}: holds {data.dtype} values, not counts; give integers or floats")
-        reader = _array_reader(data.reshape(shape), mask, name)
-        return _frame(name, headers, shape, reader, seconds, options)
+        if not isinstance(item, fits.HDUList):
+            return {ONLY: _read_image(item, (), name, seconds, options)}
+        if options.ext != ALL:
+            image = item[image_index(item, options.ext, name)]
+            return {ONLY: _read_image(image, (item[0].header,), name, seconds, options)}
+        return {
+            item[index].name or str(index): _read_image(
+                item[index], (item[0].header,), name, seconds, options
+            )
+            for index in all_images(item, name)
+        }
+
+
+def _read_image(
+    image: Any, more_headers: tuple[fits.Header, ...], name: str, seconds: float | None, options: Options
+) -> Frame | Skipped:
+    headers = Headers(image.header if hasattr(image, "header") else image.meta, *more_headers)
+    data, mask = np.asarray(image.data), getattr(image, "mask", None)
+    if reason := not_dark(headers) or _timeless_master(headers, seconds, name, options):
+        return _skipped(name, reason, headers, data.shape, options)
+    shape = image_shape(data.shape, name)
+    if data.dtype.kind not in "uif":
+        raise HotfitError(f"{name}: holds {data.dtype} values, not counts; give integers or floats")
+    return _frame(name, headers, shape, _array_reader(data.reshape(shape), mask, name), seconds, options)
 
 
 def _array_reader(data: np.ndarray, mask: Any, name: str) -> ArrayRows:
@@ -171,117 +232,66 @@ def _array_reader(data: np.ndarray, mask: Any, name: str) -> ArrayRows:
     return ArrayRows(data, Coding(FLOAT32), np.reshape(mask, data.shape).astype(bool))
 
 
-def _is_packed(path: Path, name: str) -> bool:
-    """Return whether the whole file is gzip or bzip2; refuse what is not FITS at all."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(6)
-    except FileNotFoundError:
-        raise HotfitError(f"{name}: no such file; check the name and the folder") from None
-    except OSError as error:
-        raise HotfitError(f"{name}: cannot be opened ({error.strerror}); check its permissions") from error
-    if not magic:
-        raise HotfitError(f"{name}: is an empty file; copy it again or leave it out")
-    if magic.startswith((b"\x1f\x8b", b"BZh")):
-        return True
-    if magic != b"SIMPLE":
-        raise HotfitError(f"{name}: is not a FITS file, whatever its name says; leave it out")
-    return False
-
-
-def _check_length(path: Path, start: int, length: int, name: str) -> None:
-    size = path.stat().st_size
-    if size < start + length:
-        raise HotfitError(
-            f"{name}: is cut short ({size} bytes of the {start + length} in its header); copy it again"
-        )
-
-
-def _image_index(hdus: fits.HDUList, ext: int | str | None, name: str) -> int:
-    """Return the index of the HDU that holds the image: `ext`, or the first with any."""
-    if ext is not None:
+def _timeless_master(headers: Headers, seconds: float | None, name: str, options: Options) -> str:
+    """Return why a master cannot be used, or an empty string; single frames without a time are an error."""
+    if seconds is None and is_master(image_type_of(headers)):
         try:
-            index = hdus.index_of(ext)
-            hdu = hdus[index]
-        except (KeyError, IndexError):
-            known = ", ".join(f"{i} {hdu.name}".strip() for i, hdu in enumerate(hdus))
-            raise HotfitError(
-                f"{name}: has no extension {ext!r}, only {known}; give --ext one of these"
-            ) from None
-        if not _has_image(hdu):
-            raise HotfitError(
-                f"{name}: extension {ext!r} holds no image; give --ext another, or leave it out"
-            )
-        return index
-    for index, hdu in enumerate(hdus):
-        if _has_image(hdu):
-            return index
-    raise HotfitError(f"{name}: holds no 2-D image; leave it out, or copy it again if it should")
+            exposure_of(headers, name, options)
+        except HotfitError:
+            return f"its image type is {image_type_of(headers)!r}, and its exposure time is not known"
+    return ""
 
 
-def _has_image(hdu: Any) -> bool:
-    return getattr(hdu, "is_image", False) and len(hdu.shape) > 0
-
-
-def _image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
-    """Return (rows, columns), or say why an array of `shape` is not one dark frame."""
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    if len(shape) == 3 and 3 in (shape[0], shape[2]):
-        axis = "NAXIS3" if shape[0] == 3 else "NAXIS1"
-        raise HotfitError(
-            f"{name}: is a colour image ({axis} = 3), not three darks; give raw mono or Bayer frames"
-        )
-    if len(shape) > 2:
-        raise HotfitError(
-            f"{name}: is a cube of {math.prod(shape[:-2])} planes, and reads of one exposure are correlated;"
-            " give one 2-D frame per exposure, or fit such ramps with stcal or fitramp"
-        )
-    if len(shape) < 2:
-        raise HotfitError(f"{name}: holds {len(shape)}-D data, not a 2-D image; leave it out")
-    if 0 in shape:
-        raise HotfitError(f"{name}: has no pixels ({shape[0]} rows, {shape[1]} columns); leave it out")
-    return int(shape[0]), int(shape[1])
-
-
-def _coding(header: fits.Header, name: str) -> Coding:
-    headers = Headers(header)
-    scale, zero = (headers.number((key,)) if key in header else default for key, default in SCALING)
-    if not (math.isfinite(scale) and math.isfinite(zero)) or scale == 0:
-        raise HotfitError(f"{name}: BSCALE and BZERO in its header are no scale; mend them or leave it out")
-    stored = np.dtype(STORED[header["BITPIX"]])
-    blank = headers.number(("BLANK",))
-    # BLANK means something for integers only.
-    missing = int(blank) if math.isfinite(blank) and stored.kind in "ui" else None
-    return Coding(stored, scale, zero, missing)
+def _skipped(name: str, reason: str, headers: Headers, shape: tuple[int, ...], options: Options) -> Skipped:
+    try:
+        exposure = exposure_of(headers, name, options).seconds
+    except HotfitError:
+        exposure = math.nan
+    return Skipped(
+        name, reason, image_type_of(headers), exposure, headers.number(TEMPERATURE_KEYS), tuple(shape)
+    )
 
 
 def _frame(
     name: str,
     headers: Headers,
     shape: tuple[int, int],
-    reader: Reader,
+    reader: Rows | Packed,
     seconds: float | None,
     options: Options,
+    remarks: tuple[str, ...] = (),
 ) -> Frame:
     image_type = image_type_of(headers)
-    remarks = () if image_type else (NO_TYPE,)
-    if seconds is None:
-        seconds = exposure_of(headers, name, options)
-        if seconds is None:
-            seconds, remarks = 0.0, (*remarks, NO_BIAS_EXPOSURE)
-    elif not (math.isfinite(seconds) and seconds >= 0):
-        raise HotfitError(f"{name}: an exposure of {seconds:g} s was given for it; give zero or more seconds")
-    combined = headers.number(COMBINED_KEYS)
+    cut = cut_of(headers, shape, name, options)
+    exposure = exposure_of(headers, name, options) if seconds is None else _listed(seconds, name)
+    combined, averaged, master = n_combined_of(headers), n_averaged_of(headers), is_master(image_type)
+    remarks = (
+        *((NO_TYPE,) * (not image_type)),
+        *exposure.remarks,
+        *((MASTER_OF_UNKNOWN,) * (master and combined == 1)),
+        *((f"the camera averaged {averaged} exposures in it",) * (averaged > 1)),
+        *(cut.remarks if cut else ()),
+        *remarks,
+    )
     return Frame(
         name=name,
-        exposure=float(seconds),
+        exposure=exposure.seconds,
         temperature=headers.number(TEMPERATURE_KEYS),
-        n_combined=int(combined) if math.isfinite(combined) and combined >= 1 else 1,
+        n_combined=combined * averaged,
+        master=combined > 1 or master,
         image_type=image_type,
-        gain_hint=gain_hint_of(headers),
-        shape=shape,
+        gain_claims=gain_claims(headers),
+        read_noise_claims=read_noise_claims(headers),
+        saturation_claims=saturation_claims(headers),
+        shape=shape if cut is None else cut.shape,
         settings=settings_of(headers),
         remarks=remarks,
         reader=reader,
+        cut=cut,
     )
+
+
+def _listed(seconds: float, name: str) -> Exposure:
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise HotfitError(f"{name}: an exposure of {seconds:g} s was given for it; give zero or more seconds")
+    return Exposure(float(seconds))

@@ -12,21 +12,23 @@ from hotfit.calibrate import Detector
 from hotfit.flags import DQ, MEANING, Rules
 from hotfit.result import DarkFit, number, spelled
 
-EXTENSIONS = {
-    "UNCERT": "rate_error",
-    "DQ": "dq",
-    "INTERCEPT": "intercept",
-    "SLOPERES": "slope_residual",
-    "SLOPEERR": "slope_residual_error",
-    "LACKFIT": "lack_of_fit",
-    "SCATTER": "scatter",
-    "MISFIT": "misfit",
-    "MISFRAC": "misfit_fraction",
-    "NUSED": "n_used",
-    "NGROUPS": "n_groups",
-    "NDROPPED": "n_dropped",
+IMAGES = {
+    "PRIMARY": ("rate", "float32"),
+    "UNCERT": ("rate_error", "float32"),
+    "MASK": ("mask", "uint8"),
+    "DQ": ("dq", "uint32"),
+    "INTERCEPT": ("intercept", "float32"),
+    "SLOPERES": ("slope_residual", "float32"),
+    "SLOPEERR": ("slope_residual_error", "float32"),
+    "LACKFIT": ("lack_of_fit", "float32"),
+    "SCATTER": ("scatter", "float32"),
+    "MISFIT": ("misfit", "float32"),
+    "MISFRAC": ("misfit_fraction", "float32"),
+    "NUSED": ("n_used", "uint16"),
+    "NGROUPS": ("n_groups", "uint16"),
+    "NDROPPED": ("n_dropped", "uint8"),
 }
-"""Image extensions of dark_current.fits and the attributes they hold."""
+"""The images of dark_current.fits in their order: the attributes they hold, and the types."""
 
 PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What long FITS text can hold as it is; the rest is written as in an URL."""
@@ -67,23 +69,22 @@ def header_of(fit: DarkFit) -> fits.Header:
     cards += [(f"NBIT{int(flag).bit_length() - 1}", counts[flag.name], f"pixels {flag.name}") for flag in DQ]
     header = fits.Header(cards)
     for index, note in enumerate(fit.notes, start=1):
-        header[f"NOTE{index}"] = quote(note, safe=PLAIN)
+        header[f"NOTE{index}"] = quote(note, safe=PLAIN, errors="surrogateescape")
     return header
 
 
 def hdus_of(fit: DarkFit) -> fits.HDUList:
     """All HDUs of dark_current.fits; the header units of maps other than the rate are those of CCDData."""
-    bunit = {"UNCERT": spelled(fit.unit), "INTERCEPT": "adu"}
-    images = []
-    for name, attribute in EXTENSIONS.items():
-        image = fits.ImageHDU(getattr(fit, attribute), name=name)
-        if name in bunit:
-            image.header["BUNIT"] = bunit[name]
-        images.append(image)
-    images[0].header["UTYPE"] = "StdDevUncertainty"
-    mask = fits.ImageHDU(fit.mask.astype(np.uint8), name="MASK")
+    images = {
+        name: getattr(fit, attribute).astype(dtype, copy=False) for name, (attribute, dtype) in IMAGES.items()
+    }
+    primary = fits.PrimaryHDU(images.pop("PRIMARY"), header_of(fit))
+    extensions = {name: fits.ImageHDU(image, name=name) for name, image in images.items()}
+    extensions["UNCERT"].header["BUNIT"] = spelled(fit.unit)
+    extensions["UNCERT"].header["UTYPE"] = "StdDevUncertainty"
+    extensions["INTERCEPT"].header["BUNIT"] = "adu"
     frames = fit.frames.copy()
-    frames["file"] = [quote(name, safe=PLAIN) for name in frames["file"]]
+    frames["file"] = [quote(name, safe=PLAIN, errors="surrogateescape") for name in frames["file"]]
     frames = fits.table_to_hdu(frames)
     frames.name = "FRAMES"
     names = [flag.name for flag in DQ]
@@ -92,8 +93,7 @@ def hdus_of(fit: DarkFit) -> fits.HDUList:
         Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
     )
     flagdef.name = "FLAGDEF"
-    primary = fits.PrimaryHDU(fit.rate, header_of(fit))
-    return fits.HDUList([primary, images[0], mask, *images[1:], frames, flagdef])
+    return fits.HDUList([primary, *extensions.values(), frames, flagdef])
 
 
 def from_hdus(opened: fits.HDUList) -> DarkFit:
@@ -103,11 +103,11 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
     def known(key):
         return np.nan if header[key] is None else header[key]
 
-    rate = native(opened[0].data)
-    maps = {attribute: native(opened[name].data) for name, attribute in EXTENSIONS.items()}
+    maps = {attribute: native(opened[name].data) for name, (attribute, _) in IMAGES.items()}
+    del maps["mask"]  # a bit of dq
     for name, array in maps.items():
-        if array.shape != rate.shape:
-            raise ValueError(f"{name} has shape {array.shape}, the rate {rate.shape}")
+        if array.shape != maps["rate"].shape:
+            raise ValueError(f"{name} has shape {array.shape}, the rate {maps['rate'].shape}")
     detector = Detector(
         gain=known("EGAIN"),
         gain_source=header["GAINSRC"],
@@ -128,7 +128,6 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         bad=tuple(name for name in header["BADFLAGS"].split(",") if name),
     )
     return DarkFit(
-        rate=rate,
         **maps,
         unit=units.Unit(header["BUNIT"]),
         frames=native_table(opened["FRAMES"]),
@@ -140,7 +139,10 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         scatter_null=known("NULLSCAT"),
         shared_degrees=known("NOISEDOF"),
         lack_of_fit_limit=known("PLIMIT"),
-        notes=tuple(unquote(header[f"NOTE{index + 1}"]) for index in range(len(header["NOTE*"]))),
+        notes=tuple(
+            unquote(header[f"NOTE{index + 1}"], errors="surrogateescape")
+            for index in range(len(header["NOTE*"]))
+        ),
     )
 
 
@@ -151,7 +153,7 @@ def native_table(hdu) -> Table:
     for name in table.colnames:
         column = table[name]
         if column.dtype.kind in "SU":
-            table[name] = [unquote(text) for text in column.astype(str)]
+            table[name] = [unquote(text, errors="surrogateescape") for text in column.astype(str)]
         else:
             table.replace_column(name, column.astype(column.dtype.newbyteorder("=")))
     return table

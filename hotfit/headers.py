@@ -1,47 +1,94 @@
 """What a header says about a dark: tables of keys, and the rules for reading them."""
 
 import math
+import re
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, NamedTuple
 
 from astropy.io import fits
 
-from hotfit.errors import HotfitError
-
 # Header keys, first found wins. A new camera's habit is a new word in one of these tables.
-EXPOSURE_KEYS = ("EXPTIME", "EXPOSURE", "EXP_TIME", "ESO DET DIT", "DARKTIME")
-# These two mean the same, so they must agree; DARKTIME may rightly exceed them.
-SAME_EXPOSURE = ("EXPTIME", "EXPOSURE")
-TYPE_KEYS = ("IMAGETYP", "OBSTYPE", "FRAME", "ESO DPR TYPE")
-TEMPERATURE_KEYS = ("CCD-TEMP", "CCD_TEMP", "CCDTEMP", "TEMPERAT", "DET-TEMP", "DET_TEMP", "SET-TEMP")
-GAIN_KEYS = ("EGAIN", "E-GAIN")
-COMBINED_KEYS = ("NCOMBINE",)
+TYPE_KEYS = (
+    "IMAGETYP",
+    "IMGTYPE",
+    "FRAMETYP",
+    "OBSTYPE",
+    "FLAVOR",
+    "FRAME",
+    "DATA-TYP",
+    "CALFRAME",
+    "ESO PRO CATG",
+    "ESO DPR TYPE",
+)
+TYPE_NUMBER_KEYS = ("PICTTYPE", "CCDSFPT")
+TYPE_NUMBERS = {1: "light", 2: "bias", 3: "dark", 4: "flat"}
+TEMPERATURE_KEYS = (
+    "CCD-TEMP",
+    "CCD_TEMP",
+    "CCDTEMP",
+    "TEMPERAT",
+    "DET-TEMP",
+    "DET_TEMP",
+    "CAMTCCD",
+    "CAMTEMP",
+    "SET-TEMP",
+)
+COMBINED_KEYS = (
+    "NCOMBINE",
+    "STACKCNT",
+    "SNAPSHOT",
+    "NUMFRAME",
+    "NSTACKED",
+    "DARKAVG",
+    "DARK_CNT",
+    "BIAS_CNT",
+    "ESO PRO DATANCOM",
+)
+# Claims about the detector: hints, that `hints.py` checks against what the darks show.
+GAIN_KEYS = ("EGAINSAV", "EGAIN", "E-GAIN", "CVF", "EPERADU", "SYSGAIN", "ESO DET OUT1 CONAD", "GAIN")
+READ_NOISE_KEYS = ("RDNOISE", "READNOIS", "READNOISE", "ENOISE", "CCDNOISE", "RON", "ESO DET OUT1 RON")
+SATURATION_KEYS = ("SATURATE", "SATLEVEL", "MAXLIN", "DATAMAX")
 # What every frame of a set must share, wherever its header says it.
 SETTING_KEYS = {
     "XBINNING": "binning",
     "YBINNING": "binning",
+    "CCDSUM": "binning",
+    "BINNING": "binning",
     "INSTRUME": "camera",
+    "CAMERAID": "camera",
+    "CAMID": "camera",
+    "SERIAL": "camera",
     "GAIN": "gain setting",
     "OFFSET": "offset",
+    "BLKLEVEL": "offset",
     "READOUTM": "readout mode",
+    "READMODE": "readout mode",
     "XORGSUBF": "subframe origin",
     "YORGSUBF": "subframe origin",
 }
 
 DARK_TYPES = frozenset({"dark", "dark frame", "darkframe", "darks"})
-BIAS_TYPES = frozenset({"bias", "bias frame", "biasframe", "biases", "zero", "zero frame"})
-
-UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
-EXPOSURE_REMEDY = "give --exposure-key KEY, or list the exposures in an @list file"
+BIAS_TYPES = frozenset({"bias", "bias frame", "biasframe", "biases", "zero", "zero frame", "offset"})
+MASTER_WORDS = frozenset({"master", "super", "combined", "mean", "median", "stacked", "integration"})
 
 
 class Options(NamedTuple):
-    """What the user says about all headers of a set."""
+    """What the user says about all frames of a set."""
 
     exposure_key: str | None = None
-    exposure_unit: str = "s"
+    exposure_unit: str | None = None
     ext: int | str | None = None
+    trim: str | None = None
+    overscan: str | None = None
+    mixed: tuple[str, ...] = ()
+
+
+class Claim(NamedTuple):
+    """A number that a header claims, and the key that claims it."""
+
+    key: str
+    value: float
 
 
 class Headers:
@@ -58,9 +105,20 @@ class Headers:
                     return key, value
         return "", None
 
+    def value(self, key: str) -> Any:
+        """Return the value of `key`, None if there is none."""
+        return self.first((key,))[1]
+
     def number(self, keys: tuple[str, ...]) -> float:
         """Return the first value of `keys` as a number, NaN if absent or not one."""
         return as_number(self.first(keys)[1])
+
+    def comment(self, key: str) -> str:
+        """Return the comment behind `key`, as far as the header keeps one."""
+        for header in self._headers:
+            if isinstance(header, fits.Header) and _value(header, key) is not None:
+                return str(header.comments[key])
+        return ""
 
 
 def _case_blind(header: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -70,8 +128,9 @@ def _case_blind(header: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _value(header: Mapping[str, Any], key: str) -> Any:
+    key = key.upper().removeprefix("HIERARCH ")
     try:
-        value = header.get(key.upper())
+        value = header.get(key)
     except fits.VerifyError:
         # A card that breaks the standard (a bare NaN, a decimal comma) still has text to show.
         card = copy(header.cards[key])
@@ -88,67 +147,114 @@ def as_number(value: Any) -> float:
         return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+# --- image types
 
 
 def image_type_of(headers: Headers) -> str:
     """Return the image type as written; a FRAME that only counts frames is not one."""
     for key in TYPE_KEYS:
-        value = headers.first((key,))[1]
+        value = headers.value(key)
         if isinstance(value, str) and any(letter.isalpha() for letter in value):
             return value
-    return ""
+    number = headers.number(TYPE_NUMBER_KEYS)
+    # OBJECT names a star more often than a kind of image.
+    kind = TYPE_NUMBERS.get(number) or str(headers.value("OBJECT") or "")
+    return kind if number in TYPE_NUMBERS or _plain_type(kind) in DARK_TYPES | BIAS_TYPES else ""
 
 
-def _folded(image_type: str) -> str:
-    return " ".join(image_type.casefold().replace("_", " ").replace("-", " ").split())
+def _words(image_type: str) -> list[str]:
+    """Split an image type into small words: 'MasterDark', 'master_dark' and 'Dark (master)' are alike."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", image_type)
+    words = re.findall(r"[^\W_]+", spaced.casefold())
+    return [part for word in words for part in _parted(word)]
+
+
+def _parted(word: str) -> list[str]:
+    for master in ("master", "super"):
+        if word.startswith(master) and word != master:
+            return [master, word.removeprefix(master)]
+    return [word]
+
+
+def _plain_type(image_type: str) -> str:
+    """Return the type without the words that say it is a combination."""
+    return " ".join(word for word in _words(image_type) if word not in MASTER_WORDS)
+
+
+def is_bias(image_type: str) -> bool:
+    """Whether the type says bias."""
+    return _plain_type(image_type) in BIAS_TYPES
+
+
+def is_master(image_type: str) -> bool:
+    """Whether the type says that this is a combination of darks or biases."""
+    return bool(MASTER_WORDS & set(_words(image_type)))
 
 
 def not_dark(headers: Headers) -> str:
-    """Return why this is not a dark or bias, or an empty string."""
+    """Return why this is not a dark or bias to fit, or an empty string."""
     image_type = image_type_of(headers)
-    usable = not image_type or _folded(image_type) in DARK_TYPES | BIAS_TYPES
-    return "" if usable else f"its image type is {image_type!r}"
+    if image_type and _plain_type(image_type) not in DARK_TYPES | BIAS_TYPES:
+        return f"its image type is {image_type!r}"
+    done = str(headers.value("CALSTAT") or "")
+    return f"it is calibrated already (CALSTAT = {done!r})" if set("DF") & set(done.upper()) else ""
 
 
-def exposure_of(headers: Headers, name: str, options: Options) -> float | None:
-    """Return the exposure in seconds, None for a bias whose header has none."""
-    keys = (options.exposure_key,) if options.exposure_key else EXPOSURE_KEYS
-    key, value = headers.first(keys)
-    if value is None:
-        if _folded(image_type_of(headers)) in BIAS_TYPES:
-            return None
-        raise HotfitError(
-            f"{name}: no exposure time in its header (looked for {', '.join(keys)}); {EXPOSURE_REMEDY}"
-        )
-    exposure = as_number(value)
-    if not (math.isfinite(exposure) and exposure >= 0):
-        raise HotfitError(f"{name}: {key} = {value!r} is not an exposure time; {EXPOSURE_REMEDY}")
-    if not options.exposure_key:
-        _check_agreement(headers, name)
-    return exposure * UNIT_SECONDS[options.exposure_unit]
+# --- claims about the detector and the set
 
 
-def _check_agreement(headers: Headers, name: str) -> None:
-    one, two = (headers.number((key,)) for key in SAME_EXPOSURE)
-    # Written so that an absent key, which is NaN, agrees with anything.
-    if abs(one - two) > 0.01 * max(one, two):
-        raise HotfitError(
-            f"{name}: {SAME_EXPOSURE[0]} = {one:g} but {SAME_EXPOSURE[1]} = {two:g};"
-            " say which is right with --exposure-key"
-        )
+def _claims(headers: Headers, keys: tuple[str, ...]) -> tuple[Claim, ...]:
+    found = ((key, headers.number((key,))) for key in keys)
+    return tuple(Claim(key, value) for key, value in found if math.isfinite(value) and value > 0)
 
 
-def gain_hint_of(headers: Headers) -> float:
-    """Return the header's gain in e-/adu, NaN for a placeholder or a word."""
-    gain = headers.number(GAIN_KEYS)
-    return gain if math.isfinite(gain) and gain > 0 and gain != 1 else math.nan
+def gain_claims(headers: Headers) -> tuple[Claim, ...]:
+    """Return what the header says of the gain in e-/adu: no placeholders, words or camera settings."""
+    return tuple(
+        claim
+        for claim in _claims(headers, GAIN_KEYS)
+        # On many cameras GAIN is the number of a setting; a fraction, or a comment, tells that it is not.
+        if claim.value != 1
+        and (claim.key != "GAIN" or claim.value % 1 or _in_electrons(headers.comment("GAIN")))
+    )
+
+
+def _in_electrons(comment: str) -> bool:
+    return re.search(r"\be(-|lectrons?)?\s*(/|per)\s*(adu|dn|count)", comment, re.IGNORECASE) is not None
+
+
+def read_noise_claims(headers: Headers) -> tuple[Claim, ...]:
+    """Return what the header says of the read noise in e-."""
+    return _claims(headers, READ_NOISE_KEYS)
+
+
+def saturation_claims(headers: Headers) -> tuple[Claim, ...]:
+    """Return what the header says of the saturation level in adu; 0 means unknown."""
+    return _claims(headers, SATURATION_KEYS)
+
+
+def n_combined_of(headers: Headers) -> int:
+    """Return how many frames were combined into this one, 1 if the header says nothing."""
+    return _count(headers.number(COMBINED_KEYS))
+
+
+def n_averaged_of(headers: Headers) -> int:
+    """Return how many exposures the camera itself averaged before it wrote one."""
+    per_coadd = "per coadd" in str(headers.value("BUNIT") or "").lower()
+    return _count(headers.number(("ESO DET NDIT", "COADDS") if per_coadd else ("ESO DET NDIT",)))
+
+
+def _count(value: float) -> int:
+    return int(value) if 1 <= value < 1e6 else 1
 
 
 def settings_of(headers: Headers) -> dict[str, float | str]:
     """Return the camera settings that the header has, numbers as floats so that 1 and '1' are one."""
-    found = {key: headers.first((key,))[1] for key in SETTING_KEYS}
+    found = {key: headers.value(key) for key in SETTING_KEYS}
     numbers = {key: as_number(value) for key, value in found.items()}
     return {
         key: str(value) if math.isnan(numbers[key]) else numbers[key]

@@ -1,5 +1,6 @@
 """Read noise and gain from how samples scatter: variance against dark signal, over the frames themselves."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,30 +41,33 @@ def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> 
     floor = pedestal + 5 * robust_sigma(lines.intercept)
     spread = robust_sigma(lines.signal) * (u[-1] - u[0])
     bins = signal_bins(lines.signal)
-    pixels = np.concatenate(bins)
-    lines = Lines(lines.intercept[pixels], lines.signal[pixels], lines.residual[:, pixels], lines.maker)
-    ends = np.cumsum([part.size for part in bins])
-    residual = lines.residual
+    lines = lines.of(np.concatenate(bins))
     if terms is not None:
-        change = ((terms.scale - 1) * u).astype(np.float32)
-        change -= np.float32(np.average(change, weights=weight))
-        residual = residual - terms.offset.astype(np.float32)[:, None] - np.outer(change, lines.signal)
+        lines = corrected(lines, terms, u, weight)
+    ends = np.cumsum([part.size for part in bins])[:-1]
     readout = np.maximum(lines.intercept - floor, 0)
     # Below the floor the intercept of one pixel is noise and pattern, but the mean of a bin is charge.
-    faint = [
-        float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends[:-1])
-    ]
-    groups = [
-        (np.split(lines.signal * time + readout, ends[:-1]), np.split(squares, ends[:-1]), freedom)
-        for squares, freedom, time in deviations(residual, lines.maker, group, u, weight)
-    ]
-    if not groups:  # two frames: the spread over the pixels is at least the noise
-        return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
+    faint = [float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends)]
+
+    def curve(read, shot):
+        for squares, freedom, time in deviations(lines, group, u, weight):
+            charges = np.split(lines.signal * time + readout, ends)
+            yield from variance_curve(charges, np.split(squares, ends), freedom, faint, read, shot)
+
     (read, read_error), (shot, shot_error) = (1.0, np.inf), (0.0, np.inf)
     for _ in range(2):  # once more with the shape of the curve inside each bin taken out
-        curve = np.array([point for entry in groups for point in variance_curve(*entry, faint, read, shot)])
-        (read, read_error), (shot, shot_error) = fit_variance(*curve.T)
+        points = np.array(list(curve(read, shot)))
+        if points.size == 0:  # two frames: the spread over the pixels is at least the noise
+            return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
+        (read, read_error), (shot, shot_error) = fit_variance(*points.T)
     return NoiseEstimate(read, read_error, shot, shot_error, floor)
+
+
+def corrected(lines: Lines, terms: FrameTerms, u, weight) -> Lines:
+    """The lines at each frame's own offset and scale."""
+    change = ((terms.scale - 1) * u).astype(np.float32)
+    change -= np.float32(np.average(change, weights=weight))
+    return lines._replace(u=lines.u + change, offset=terms.offset.astype(np.float32))
 
 
 def variance_curve(charges, squares, freedom, faint, read, shot):
@@ -76,22 +80,29 @@ def variance_curve(charges, squares, freedom, faint, read, shot):
         yield mean + more, trimmed_variance(square / expected, freedom), freedom * charge.size
 
 
-def deviations(residual, maker, group, u, weight):
+def deviations(lines: Lines, group, u, weight):
     """Yield (sums of squares (P,), degrees of freedom, time) of each group of replicates, or each frame.
 
     What a line leaves of a frame holds noise of all frames: its time is their mean.
     """
     sizes = np.bincount(group)
     for k in np.flatnonzero(sizes > 1):
-        part, share = residual[group == k], weight[group == k].astype(np.float32)[:, None]
-        mean = (part * share).sum(axis=0) / share.sum()
-        yield (share * (part - mean) ** 2).sum(axis=0), int(sizes[k] - 1), u[group == k][0]
+        frames = np.flatnonzero(group == k)
+        shares = weight[frames].astype(np.float32)
+        mean = summed(shares, (lines.residual(i) for i in frames)) / shares.sum()
+        squares = summed(shares, ((lines.residual(i) - mean) ** 2 for i in frames))
+        yield squares, int(sizes[k] - 1), u[frames[0]]
     if (sizes[group] > 1)[u > CHARGED].any():
         return
-    share = maker**2 / weight
+    share = lines.maker**2 / weight
     total = share.sum(axis=1)
-    for i in np.flatnonzero((np.diag(maker) > 0.1) & (sizes[group] == 1)):
-        yield residual[i] ** 2 / total[i], 1, share[i] @ u / total[i]
+    for i in np.flatnonzero((np.diag(lines.maker) > 0.1) & (sizes[group] == 1)):
+        yield lines.residual(i) ** 2 / total[i], 1, share[i] @ u / total[i]
+
+
+def summed(shares, rows) -> np.ndarray:
+    """Sum of the rows, each times its share; they are made one at a time, since all would fill the memory."""
+    return sum(share * row for share, row in zip(shares, rows, strict=True))
 
 
 def signal_bins(signal) -> list[np.ndarray]:
@@ -111,20 +122,22 @@ def signal_bins(signal) -> list[np.ndarray]:
 
 def trimmed_variance(squares, freedom: int) -> float:
     """Variance from sums of squares of `freedom` degrees each, without the tail that is not noise."""
-
-    def kept_mean(quantile):
-        cut = stats.chi2.ppf(quantile, freedom)
-        return cut, freedom * stats.chi2.cdf(cut, freedom + 2) / quantile
-
-    expected = kept_mean(0.8)[1]
+    _, expected = kept_mean(0.8, freedom)
     variance = float(squares[squares <= np.quantile(squares, 0.8)].mean(dtype=float)) / expected
-    cut, expected = kept_mean(0.99)
+    cut, expected = kept_mean(0.99, freedom)
     for _ in range(10):
         kept = squares[squares <= cut * variance]
         if kept.size == 0:
             break
         variance = float(kept.mean(dtype=float)) / expected
     return variance
+
+
+@cache
+def kept_mean(quantile: float, freedom: int) -> tuple[float, float]:
+    """That quantile of chi-square, and the mean of what lies below it."""
+    cut = stats.chi2.ppf(quantile, freedom)
+    return cut, freedom * stats.chi2.cdf(cut, freedom + 2) / quantile
 
 
 def fit_variance(charge, variance, degrees):

@@ -1,5 +1,7 @@
 """Rows of one stored image as native counts: the only place that touches pixel bytes."""
 
+import bz2
+import gzip
 import math
 import shutil
 import tempfile
@@ -16,6 +18,8 @@ FLOAT32 = np.dtype(np.float32)
 
 STORED = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 SIGN_BIT = 0x8000
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -98,21 +102,59 @@ class ArrayRows:
             out[self.mask[first:last]] = math.nan
 
 
+@dataclass(frozen=True, eq=False)
+class MaskedRows:
+    """Rows of an image whose samples are missing where another image, its mask, is not 0."""
+
+    image: "Rows"
+    mask: "Rows"
+
+    @property
+    def coding(self) -> Coding:
+        """Missing samples need a type that holds NaN."""
+        return Coding(FLOAT32)
+
+    def read(self, first: int, last: int, out: np.ndarray) -> None:
+        """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
+        counts = np.empty(out.shape, self.image.coding.native)
+        mask = np.empty(out.shape, self.mask.coding.native)
+        self.image.read(first, last, counts)
+        self.mask.read(first, last, mask)
+        out[...] = counts
+        out[mask != 0] = math.nan
+
+
 @dataclass(frozen=True)
-class PackedImage:
-    """A compressed image: it has no rows to read until it is unpacked into a file."""
+class PackedRows:
+    """Rows in a file that is compressed as a whole; `length` bytes of it are needed."""
+
+    path: Path
+    offset: int
+    columns: int
+    coding: Coding
+    length: int
+
+    def unpack(self, _: "Scratch", containers: "Scratch") -> FileRows:
+        """Decompress the file, or find it decompressed already, and return the reader of its rows."""
+        return FileRows(containers.plain(self.path, self.length), self.offset, self.columns, self.coding)
+
+
+@dataclass(frozen=True)
+class TiledImage:
+    """A tile-compressed image: it has no rows to read until it is unpacked into a file."""
 
     path: Path
     hdu: int
     shape: tuple[int, int]
     coding: Coding
 
-    def unpack(self, target: Path) -> FileRows:
-        """Write the counts to `target` as native uint16 or float32 and return the reader of that file."""
+    def unpack(self, scratch: "Scratch", _: "Scratch") -> FileRows:
+        """Write the counts to a file as native uint16 or float32 and return the reader of its rows."""
         with fits.open(self.path, memmap=False, do_not_scale_image_data=True) as hdus:
             raw = hdus[self.hdu].data.reshape(self.shape)
         counts = np.empty(self.shape, self.coding.native)
         self.coding.decode(raw, counts)
+        target = scratch.new()
         counts.tofile(target)
         return FileRows(target, 0, self.shape[1], Coding(counts.dtype))
 
@@ -123,17 +165,61 @@ class Scratch:
     def __init__(self) -> None:
         self._remove: Callable[[], object] = lambda: None
         self._folder: Path | None = None
+        self._files = 0
+        self._plain: dict[Path, Path] = {}
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file `name` in the folder."""
+    def new(self) -> Path:
+        """Return the path of a file that does not exist yet."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hotfit-"))
             self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder / name
+        self._files += 1
+        return self._folder / f"{self._files}.raw"
+
+    def plain(self, path: Path, length: int) -> Path:
+        """Return the first `length` bytes of gzip or bzip2 file `path` as a file, unpacked but once."""
+        if path not in self._plain:
+            target = self.new()
+            with _decompressed(path) as packed, target.open("wb") as out:
+                while length > 0 and (part := packed.read(min(length, CHUNK))):
+                    out.write(part)
+                    length -= len(part)
+            if length > 0:
+                raise EOFError(f"it ends {length} bytes early")
+            self._plain[path] = target
+        return self._plain[path]
 
     def close(self) -> None:
         """Remove the folder; harmless when repeated."""
         self._remove()
+        self._plain.clear()
 
 
-Reader = FileRows | ArrayRows | PackedImage
+def _decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File:
+    with path.open("rb") as file:
+        magic = file.read(2)
+    return gzip.open(path) if magic == GZIP_MAGIC else bz2.open(path)
+
+
+Rows = FileRows | ArrayRows | MaskedRows
+"""Readers whose rows can be read."""
+
+Packed = PackedRows | TiledImage
+"""Readers that must be unpacked before."""
+
+
+def unpacked(reader: Rows | Packed, scratch: Scratch, containers: Scratch) -> Rows:
+    """Return a reader whose rows can be read.
+
+    Parameters
+    ----------
+    reader : Rows or Packed
+    scratch : Scratch
+        Where the counts of this set go.
+    containers : Scratch
+        Where decompressed files go, which may hold the images of other sets too.
+    """
+    if isinstance(reader, MaskedRows):
+        image, mask = (unpacked(part, scratch, containers) for part in (reader.image, reader.mask))
+        return MaskedRows(image, mask)
+    return reader.unpack(scratch, containers) if isinstance(reader, Packed) else reader

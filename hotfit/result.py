@@ -10,7 +10,7 @@ from astropy import units
 from astropy.table import Table
 
 from hotfit.calibrate import Calibration, Detector
-from hotfit.darks import DarkSet
+from hotfit.darkset import DarkSet
 from hotfit.flags import DQ, Rules, Verdict, decide
 from hotfit.power import statement
 

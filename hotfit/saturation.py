@@ -23,11 +23,16 @@ MARGIN = 0.99
 
 def converter_step(values) -> float:
     """Largest power of two that divides all differences of whole-numbered samples: 16 for 12 bits in 16."""
-    whole = values[np.isfinite(values)].astype(np.int64)
+    whole = values[np.isfinite(values)].astype(np.uint16)
     if whole.size == 0:
         return 1.0
-    rest = int(np.bitwise_or.reduce(whole - whole[0]))
-    return float(min(rest & -rest, 256)) if rest else 1.0
+    differing = int(np.bitwise_or.reduce(whole) ^ np.bitwise_and.reduce(whole))
+    return float(min(differing & -differing, 256)) if differing else 1.0
+
+
+def highest(values) -> float:
+    """Highest finite sample: what lies beyond the converter is infinite, what is missing is nan."""
+    return max(float(row[np.isfinite(row)].max(initial=0)) for row in values)
 
 
 def saturation_level(values, group, group_exposure, step: float) -> float:
@@ -37,7 +42,7 @@ def saturation_level(values, group, group_exposure, step: float) -> float:
     where it lies among the highest plateaus: a strong roll-off ends lower, and alone.
     """
     level = np.inf
-    top = float(np.nanmax(values))
+    top = highest(values)
     if step > 0:
         level = ceiling(top, step)
     plateaus = find_plateaus(values, group, group_exposure)
@@ -59,16 +64,17 @@ def ceiling(top: float, step: float) -> float:
 
 def find_plateaus(values, group, group_exposure) -> np.ndarray:
     """Level in adu at which each stalled pixel stays, lowest group mean after it stopped."""
-    first_frame = values[0][np.isfinite(values[0])]
+    first_frame = values[0][np.isfinite(values[0])].astype(np.float32)
     pedestal, width = float(np.median(first_frame)), robust_sigma(first_frame)
-    span = 0.4 * (float(np.nanmax(values)) - pedestal)
+    span = 0.4 * (highest(values) - pedestal)
     if span < 50 * width or group_exposure.size < 3:
         return np.empty(0)
     threshold = pedestal + span
-    bright = values[:, (values > threshold).any(axis=0) & np.isfinite(values).all(axis=0)]
-    total = np.zeros((group_exposure.size, bright.shape[1]))
-    np.add.at(total, group, bright)
-    mean = total / np.bincount(group)[:, None]
+    bright = bright_pixels(values, threshold)
+    mean = np.zeros((group_exposure.size, bright.size))
+    for k, frame in zip(group, values, strict=True):
+        mean[k] += frame[bright]
+    mean /= np.bincount(group)[:, None]
     rise = np.diff(mean, axis=0)
     wait = np.diff(group_exposure)[:, None]
     since = mean[1:] - mean[0]
@@ -82,16 +88,28 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     level = level[level > threshold]  # a cosmic ray does not stay
     others = ~stalled.any(axis=0)
     short = cut_short(mean[:, others], rise[:, others], promised[:, others], mean[-1].max(initial=0))
-    level = np.concatenate([level, clipped(bright, mean, group, threshold)])
+    level = np.concatenate([level, clipped(values, bright, mean, group, threshold)])
     short = short[short > threshold]
     return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
 
 
-def clipped(bright, mean, group, threshold) -> np.ndarray:
+def bright_pixels(values, threshold) -> np.ndarray:
+    """Indices of pixels without gaps that are above the threshold in some frame."""
+    above, known = np.zeros(values.shape[1], bool), np.ones(values.shape[1], bool)
+    for frame in values:
+        above |= frame > threshold
+        known &= np.isfinite(frame)
+    return np.flatnonzero(above & known)
+
+
+def clipped(values, bright, mean, group, threshold) -> np.ndarray:
     """Levels at which all samples of one exposure agree, of pixels that were lower before: full wells."""
     levels = [np.empty(0)]
     for k in np.flatnonzero(np.bincount(group) >= EQUAL):
-        same = (np.ptp(bright[group == k], axis=0) == 0) & (mean[k] > threshold) & (mean[0] < threshold)
+        first, *others = np.flatnonzero(group == k)
+        same = (mean[k] > threshold) & (mean[0] < threshold)
+        for i in others:
+            same &= values[i, bright] == values[first, bright]
         levels.append(mean[k, same])
     return np.concatenate(levels)
 

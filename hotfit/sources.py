@@ -1,5 +1,6 @@
 """Which frames: expands what the user gave into single files and objects; no header is read here."""
 
+import codecs
 import glob
 import os
 import re
@@ -69,6 +70,7 @@ def _in_memory(item: Any) -> bool:
 
 
 def _expand(text: str) -> Iterator[Source]:
+    text = _from_windows(text)
     path = Path(text)
     if path.is_dir():
         return _in_directory(path)
@@ -80,6 +82,13 @@ def _expand(text: str) -> Iterator[Source]:
     if glob.has_magic(text):
         return _matching(text)
     return iter([Source(path, text)])
+
+
+def _from_windows(text: str) -> str:
+    r"""Return ``darks\*.fit`` with this machine's separators, unless the backslash belongs to a name."""
+    if os.sep == "\\" or "\\" not in text or Path(text).exists() or glob.glob(text, recursive=True):  # noqa: PTH207
+        return text
+    return text.replace("\\", "/")
 
 
 def _in_directory(folder: Path) -> Iterator[Source]:
@@ -104,25 +113,49 @@ def _matching(pattern: str) -> Iterator[Source]:
 
 def _in_list(path: Path) -> Iterator[Source]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text_of(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise HotfitError(f"@{path}: cannot read this list ({reason}); check its name and content") from error
-    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines()]
-    if not any(lines):
+    sources = [source for line in text.splitlines() if (source := _listed(path.parent, line.strip()))]
+    if not sources:
         raise HotfitError(f"@{path}: this list names no files; write one per line")
-    return (_listed(path.parent, line) for line in lines if line)
+    return iter(sources)
 
 
-def _listed(folder: Path, line: str) -> Source:
-    """Read ``file`` or ``file seconds``; blanks may be part of the file's name."""
-    name, *last = line.rsplit(maxsplit=1)
-    if last and not (folder / line).exists():
-        try:
-            return Source(folder / name, str(folder / name), float(last[0]))
-        except ValueError:
-            pass
-    return Source(folder / line, str(folder / line))
+def _text_of(data: bytes) -> str:
+    """Decode UTF-8, or what a Windows console redirects into a file."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig")
+
+
+def _listed(folder: Path, line: str) -> Source | None:
+    """Read ``file`` or ``file seconds``, None from a comment; a name may hold blanks and #, or be quoted."""
+    quoted = re.match(r'"([^"]+)"', line)
+    name, rest = (quoted[1], line[quoted.end() :]) if quoted else (line, "")
+    if "\\" in name and not (folder / name).exists():
+        name = name.replace("\\", "/")
+    if not (folder / name).exists():
+        name, rest = _uncommented(name), _uncommented(rest)
+    if not quoted and not (folder / name).exists():
+        name, rest = _seconds_apart(name)
+    if not name:
+        return None
+    try:
+        seconds = float(_uncommented(rest)) if _uncommented(rest) else None
+    except ValueError:
+        name, seconds = f"{name} {rest}", None
+    return Source(folder / name, str(folder / name), seconds)
+
+
+def _uncommented(text: str) -> str:
+    return re.sub(r"(^|\s)#.*", "", text).strip()
+
+
+def _seconds_apart(text: str) -> tuple[str, str]:
+    """Split the last word off, if there are two."""
+    name, *last = text.rsplit(maxsplit=1) or [""]
+    return name, "".join(last)
 
 
 def _with_exposures(sources: list[Source], exposure: Sequence[float] | None) -> list[Source]:

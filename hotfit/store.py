@@ -1,11 +1,9 @@
-"""The output directory: written complete or not at all, and read back into a DarkFit."""
+"""The files of a result: written, and read back into a DarkFit."""
 
 import json
-import os
+import math
 import shutil
-import tempfile
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,19 @@ from astropy.utils.exceptions import AstropyUserWarning
 import hotfit
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ
-from hotfit.hdus import from_hdus, hdus_of
+from hotfit.hdus import IMAGES, from_hdus, hdus_of
+from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
 
+__all__ = ["check_output", "check_room", "new_directory", "read", "write", "write_files"]
+
 MAP_FILE = "dark_current.fits"
-OWN_FILES = frozenset({MAP_FILE, "mask.fits", "bad_pixels.ecsv", "summary.json"})
-"""What an output directory may hold to be replaced."""
+
+BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for _, dtype in (*IMAGES.values(), IMAGES["MASK"]))
+"""Of dark_current.fits and mask.fits."""
+
+TEXT_SHARE, TEXT_BYTES = 0.04, 200_000
+"""What headers, tables and the list of bad pixels add to the images: a part of them, and a constant."""
 
 
 def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
@@ -43,47 +48,39 @@ def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
     HotfitError
         If the directory is in the way or cannot be written; then nothing is left behind.
     """
-    directory = Path(directory)
-    check_output(directory, overwrite=overwrite)
-    made = None
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".partial", dir=directory.parent))
+    with new_directory(directory, overwrite=overwrite) as made:
         write_files(fit, made)
-        open_to_others(made)
-        replace_directory(made, directory)
-    except OSError as error:
-        reason = error.strerror or str(error).partition(".")[0]
-        raise HotfitError(
-            f"{directory}: cannot be written ({reason}); free some space or choose another directory"
-        ) from error
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
-    return directory
+    return Path(directory)
 
 
-def check_output(directory: Path, *, overwrite: bool) -> None:
-    """Raise HotfitError if `directory` is in the way."""
+def check_room(directory, pixels: int) -> None:
+    """Raise HotfitError if there is no room for a result of that many pixels.
+
+    An earlier result keeps its own room until the new one is in place; what killed runs left is removed.
+    """
     directory = Path(directory)
-    for parent in directory.parents:
-        if parent.exists() and not parent.is_dir():
-            raise HotfitError(f"{directory}: {parent} is a file; choose another directory")
-    if not os.path.lexists(directory):
+    clear_rubbish(directory)
+    needed = room_of(pixels)
+    try:
+        usage = shutil.disk_usage(next(place for place in directory.absolute().parents if place.exists()))
+    except (OSError, StopIteration):
         return
-    if not overwrite:
-        raise HotfitError(f"{directory}: exists; choose another directory or set overwrite (--overwrite)")
-    if not directory.is_dir() or directory.is_symlink():
-        raise HotfitError(f"{directory}: is not a directory; choose another output directory")
-    foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in OWN_FILES)
-    if foreign:
+    if usage.total and usage.free < needed:  # some network drives say 0 of 0
+        sizes = f"{math.ceil(needed / 1e6)} MB, and {int(usage.free / 1e6)} MB are free"
         raise HotfitError(
-            f"{directory}: holds {foreign[0]}, which is not a result of hotfit; choose another directory"
+            f"{directory}: the result takes {sizes}; free some space or choose another directory"
         )
 
 
-def write_files(fit: DarkFit, directory: Path) -> None:
-    """Write every file of the result into an empty directory."""
+def room_of(pixels: int) -> int:
+    """Bytes that a result of so many pixels takes."""
+    return math.ceil(pixels * BYTES_PER_PIXEL * (1 + TEXT_SHARE)) + TEXT_BYTES
+
+
+def write_files(fit: DarkFit, directory) -> None:
+    """Write every file of the result into a directory that is empty or can be made."""
+    directory = Path(directory)
+    directory.mkdir(exist_ok=True)
     hdus_of(fit).writeto(directory / MAP_FILE, checksum=True)
     mask = fits.PrimaryHDU(fit.mask.astype(np.uint8))
     mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
@@ -93,35 +90,6 @@ def write_files(fit: DarkFit, directory: Path) -> None:
     bad_pixels(fit).write(directory / "bad_pixels.ecsv")
     text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
     (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
-
-
-def open_to_others(directory: Path) -> None:
-    """Give a directory made by mkdtemp the permissions that the user's umask asks for."""
-    with suppress(OSError):
-        umask = os.umask(0)
-        os.umask(umask)
-        directory.chmod(0o777 & ~umask)
-
-
-def replace_directory(new: Path, directory: Path) -> None:
-    """Put `new` in the place of `directory` by renames alone."""
-    if not directory.exists():
-        new.rename(directory)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".old", dir=directory.parent))
-    old = aside / directory.name
-    try:
-        directory.rename(old)
-        try:
-            new.rename(directory)
-        except OSError:
-            old.rename(directory)
-            raise
-    except OSError:
-        with suppress(OSError):
-            aside.rmdir()  # only if the old result is back in its place
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def bad_pixels(fit: DarkFit) -> Table:

@@ -3,10 +3,12 @@
 Nothing is left out for it. The user is told, since all rates may have suffered.
 """
 
+from hashlib import blake2b
+
 import numpy as np
 
-from hotfit.darks import DarkSet
-from hotfit.terms import FrameTerms, Lines, near_median, quiet_pixels
+from hotfit.darkset import DarkSet
+from hotfit.terms import FrameTerms, Lines, blocks, near_median, quiet_pixels
 
 LOOKED_AT = 20_000
 """Quiet pixels that are enough to judge a frame by."""
@@ -27,40 +29,41 @@ MOST_NOTES = 5
 """Strange frames that are named; the rest are counted."""
 
 
-def suspicions(darks: DarkSet, values, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
-    """Notes on what does not belong; `values` (N, P) adu are those of `lines`, whole numbers or not."""
-    counts = values[:, quiet_pixels(lines.signal)[:LOOKED_AT]]
-    return strange_frames(counts, darks, terms) + (cut_off(counts) if whole else ())
+def suspicions(darks: DarkSet, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
+    """Notes on what does not belong; the samples are whole numbers or not."""
+    quiet = lines.of(quiet_pixels(lines.signal)[:LOOKED_AT])
+    return strange_frames(quiet, darks, terms) + (cut_off(quiet) if whole else ())
 
 
-def strange_frames(counts, darks: DarkSet, terms: FrameTerms) -> tuple[str, ...]:
-    """Notes on frames unlike the others of their exposure; `counts` (N, quiet pixels) adu."""
+def strange_frames(quiet: Lines, darks: DarkSet, terms: FrameTerms) -> tuple[str, ...]:
+    """Notes on frames unlike the others of their exposure."""
     names = [frame.name for frame in darks.frames]
-    notes = [*copies(counts, darks.group, names), *unlike(counts, darks, terms, names)]
+    notes = [*copies(quiet, darks.group, names), *unlike(quiet, darks, terms, names)]
     more = len(notes) - MOST_NOTES
     return tuple(notes[:MOST_NOTES]) + ((f"{more} more frames are strange like these",) if more > 0 else ())
 
 
-def copies(counts, group, names):
+def copies(quiet: Lines, group, names):
     """Yield a note for each frame whose samples are those of an earlier one of its exposure."""
-    for i in range(len(names)):
-        for j in np.flatnonzero(group[:i] == group[i]):
-            if (counts[i] == counts[j]).all():
-                yield f"{names[i]}: is a copy of {names[j]}; leave it out"
-                break
+    first = {}
+    for i, counts in enumerate(quiet.counts()):
+        original = first.setdefault((group[i], blake2b(counts).digest()), i)
+        if original != i:
+            yield f"{names[i]}: is a copy of {names[original]}; leave it out"
 
 
-def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
+def unlike(quiet: Lines, darks: DarkSet, terms: FrameTerms, names):
     """Yield a note for each frame whose level, width or dark scale is unlike the others of its exposure."""
     sizes = np.bincount(darks.group)[darks.group]
-    level = np.median(counts, axis=1).astype(float)
-    pattern = np.median(counts, axis=0)
-    width = np.array([clipped_width(row - pattern) for row in counts])
+    pattern = typical_frame(quiet)
+    level = np.array([np.median(counts) for counts in quiet.counts()], float)
+    width = np.array([clipped_width(counts - pattern) for counts in quiet.counts()])
     mates = [darks.group == group for group in darks.group]
     step = level - [np.median(level[others]) for others in mates]
     compared = np.flatnonzero(sizes > 2)
     usual = 1.4826 * float(np.median(np.abs(step[compared]))) if compared.size else 0.0
-    converter = float(np.min(np.diff(np.unique(counts[0])), initial=np.inf))
+    steps = np.diff(np.unique(next(quiet.counts())))
+    converter = float(steps.min()) if steps.size else np.inf
     for i in compared:
         others = mates[i]
         usual_width, usual_scale = np.median(width[others]), np.median(terms.scale[others])
@@ -79,14 +82,20 @@ def unlike(counts, darks: DarkSet, terms: FrameTerms, names):
             )
 
 
+def typical_frame(quiet: Lines) -> np.ndarray:
+    """Median of every pixel over all frames, (P,) float32."""
+    parts = [quiet.pixels[part] for part in blocks(quiet.pixels.size, len(quiet.values))]
+    return np.concatenate([np.median(quiet.values[:, part], axis=0).astype(np.float32) for part in parts])
+
+
 def clipped_width(values) -> float:
     """Standard deviation of what lies within five robust sigmas: smooth where a coarse converter steps."""
     return float(near_median(values, 5).std(dtype=float))
 
 
-def cut_off(counts) -> tuple[str, ...]:
+def cut_off(quiet: Lines) -> tuple[str, ...]:
     """A note if many quiet samples of whole numbers lie at zero."""
-    share = float(np.mean(counts == 0))
+    share = float(np.mean([np.mean(counts == 0) for counts in quiet.counts()]))
     if share < CUT_OFF:
         return ()
     return (

@@ -13,9 +13,13 @@ an exposure may depart follows from it: by jitter / sqrt(frames). Hot pixels tha
 themselves, and have no say in it.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+BLOCK = 250_000
+"""Samples that are worked on at once: they and what is made of them stay in cache."""
 
 HOT_SIGMA = 20.0
 """Dark signal in the longest exposure, in sigmas of that sample, that makes a pixel a thermometer.
@@ -43,12 +47,33 @@ PLAUSIBLE = 4.0
 
 
 class Lines(NamedTuple):
-    """Ordinary least-squares lines of P pixels and what they leave over."""
+    """Ordinary least-squares lines of P pixels, and the samples: what is left over is made frame by frame."""
 
+    values: np.ndarray  # (N, all pixels) adu, as they were read
+    pixels: np.ndarray  # (P,) where the pixels of these lines stand in them
     intercept: np.ndarray  # (P,) adu
     signal: np.ndarray  # (P,) dark signal in the longest exposure, adu
-    residual: np.ndarray  # (N, P) adu
-    maker: np.ndarray  # (N, N), residual = maker @ values
+    u: np.ndarray  # (N,) float32, time in longest exposures
+    offset: np.ndarray  # (N,) float32, adu
+    maker: np.ndarray  # (N, N), residuals = maker @ values
+
+    def of(self, pixels) -> "Lines":
+        """The lines of some of the pixels."""
+        return self._replace(
+            pixels=self.pixels[pixels], intercept=self.intercept[pixels], signal=self.signal[pixels]
+        )
+
+    def counts(self) -> Iterator[np.ndarray]:
+        """Yield the samples of each frame, (P,) adu."""
+        return (frame[self.pixels] for frame in self.values)
+
+    def residual(self, i) -> np.ndarray:
+        """What the lines leave of one frame, (P,) adu."""
+        return self.values[i, self.pixels] - (self.intercept + self.u[i] * self.signal) - self.offset[i]
+
+    def residuals(self) -> Iterator[np.ndarray]:
+        """Yield what the lines leave of each frame, (P,) adu."""
+        return (self.residual(i) for i in range(self.u.size))
 
 
 class FrameTerms(NamedTuple):
@@ -78,10 +103,25 @@ def fit_lines(values, u, weight, bias_subtracted: bool) -> Lines:
     """Fit `values` (N, P) against time `u` (N,), in longest exposures, with one weight a frame."""
     columns = basis(u, bias_subtracted)
     solver = np.linalg.inv(columns.T @ (weight[:, None] * columns)) @ (columns * weight[:, None]).T
-    solution = solver.astype(np.float32) @ values
-    residual = values - columns.astype(np.float32) @ solution
-    intercept = np.zeros_like(solution[-1]) if bias_subtracted else solution[0]
-    return Lines(intercept, solution[-1], residual, np.eye(u.size) - columns @ solver)
+    solver32 = solver.astype(np.float32)
+    solution = np.empty((columns.shape[1], values.shape[1]), np.float32)
+    for part in blocks(values.shape[1], u.size):
+        solution[:, part] = solver32 @ values[:, part].astype(np.float32)
+    return Lines(
+        values=values,
+        pixels=np.arange(values.shape[1]),
+        intercept=np.zeros_like(solution[-1]) if bias_subtracted else solution[0],
+        signal=solution[-1],
+        u=u.astype(np.float32),
+        offset=np.zeros(u.size, np.float32),
+        maker=np.eye(u.size) - columns @ solver,
+    )
+
+
+def blocks(pixels: int, frames: int) -> list[slice]:
+    """Cut so many pixels into runs of `BLOCK` samples."""
+    size = max(1, BLOCK // frames)
+    return [slice(first, first + size) for first in range(0, pixels, size)]
 
 
 def robust_sigma(values) -> float:
@@ -94,7 +134,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
     frames = np.bincount(group)
     time = np.bincount(group, u) / frames
     quiet = quiet_pixels(lines.signal)
-    common, offset_error = np.array([clipped_mean(row[quiet]) for row in lines.residual]).T
+    common, offset_error = np.array([clipped_mean(row) for row in lines.of(quiet).residuals()]).T
     quiet_signal = float(lines.signal[quiet].mean())
     hot = thermometers(lines.signal - max(quiet_signal, 0), read, shot)
     if hot.size < FEWEST_HOT:
@@ -102,9 +142,7 @@ def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: boo
         expected = np.where(u > 0, JITTER, 0.0)
         left = JITTER**2 * (time > 0)
         return FrameTerms(offset, offset_error, np.ones_like(u), expected, left, cool(hot.size))
-    excess = lines.signal[hot] - quiet_signal
-    ratio = (lines.residual[:, hot] - common[:, None].astype(np.float32)) / excess
-    error = np.sqrt((read + shot * np.outer(u, lines.signal[hot])) / weight[:, None]) / excess
+    ratio, error = departures(lines.of(hot), common, quiet_signal, weight, read, shot)
     within = within_exposures(ratio, error, u, group, weight)
     jitter = jitter_rms(within, group)
     between, notes = between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted)
@@ -136,6 +174,16 @@ def thermometers(above, read, shot) -> np.ndarray:
     above = np.maximum(above, 0)
     hot = np.flatnonzero(above > HOT_SIGMA * np.sqrt(read + shot * above))
     return hot[np.argsort(-above[hot])[:MOST_HOT]]
+
+
+def departures(hot: Lines, common, quiet_signal, weight, read, shot) -> tuple[np.ndarray, np.ndarray]:
+    """What lines of hot pixels leave over, as a part of their dark signal, and its error: (N, P) float32."""
+    excess = hot.signal - np.float32(quiet_signal)
+    ratio, error = np.empty((2, hot.u.size, excess.size), np.float32)
+    for i, residual in enumerate(hot.residuals()):
+        ratio[i] = (residual - np.float32(common[i])) / excess
+        error[i] = np.sqrt((read + shot * float(hot.u[i]) * hot.signal) / float(weight[i])) / excess
+    return ratio, error
 
 
 def within_exposures(ratio, error, u, group, weight) -> Change:
@@ -172,10 +220,9 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
     What a pixel's own line took up of it is added back as the smallest jitter. Frames of zero exposure have
     none, which fixes the constant; the smallest sum of squared scale changes fixes the rest.
     """
-    frames, total = np.bincount(group), np.bincount(group, weight)
+    frames = np.bincount(group)
     time = np.bincount(group, u) / frames
-    join = (group == np.arange(frames.size)[:, None]) * weight / total[:, None]
-    mean, noise = (join @ ratio).astype(float), np.sqrt(join**2 @ error**2)
+    mean, noise = exposure_means(ratio, error, group, weight)
     allowed = jitter / np.sqrt(frames) * time
     departure = completed(mean, time, allowed, np.median(noise, axis=1), bias_subtracted)
     timed = time > 0
@@ -193,6 +240,17 @@ def between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted: b
         spread[timed] = shared_error[timed] / time[timed]
     notes = bending(plausible.size - found, jitter) if bent or found < plausible.size / 2 else ()
     return Change(value, spread), notes
+
+
+def exposure_means(ratio, error, group, weight) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean of the frames of each exposure, and its error: (K, P) float64."""
+    mean, noise = np.empty((2, group.max() + 1, ratio.shape[1]))
+    for k in range(len(mean)):
+        part = group == k
+        share = weight[part] / weight[part].sum()
+        mean[k] = share @ ratio[part]
+        noise[k] = np.sqrt(share**2 @ error[part] ** 2)
+    return mean, noise
 
 
 def completed(values, time, allowed, error, bias_subtracted: bool) -> np.ndarray:
@@ -232,7 +290,8 @@ def clipped_mean(values) -> tuple[float, float]:
 
 def near_median(values, sigmas: float) -> np.ndarray:
     """The values within so many robust sigmas of their median."""
-    return values[np.abs(values - np.median(values)) < sigmas * robust_sigma(values) + 1e-6]
+    away = np.abs(values - np.median(values))
+    return values[away < sigmas * 1.4826 * float(np.median(away)) + 1e-6]
 
 
 def untrended(values, u, weight, bias_subtracted: bool) -> np.ndarray:

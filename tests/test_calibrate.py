@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hotfit import simulate
-from hotfit.calibrate import calibrate, decide_gain, sample_rows
+from hotfit.calibrate import calibrate, sample_rows
 from hotfit.darks import cube_darks
-from hotfit.noise import NoiseEstimate, fit_variance, trimmed_variance
+from hotfit.noise import fit_variance, trimmed_variance
 from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
 
 
@@ -177,26 +177,6 @@ def test_fit_variance_of_a_curve_that_bends_down():
     (read, _), (shot, _) = fit_variance(charge, variance, np.array([21600.0, 360.0, 387.0] * 3))
     assert read > 0
     assert shot > 0
-
-
-@pytest.mark.parametrize(
-    ("given", "hint", "shot", "error", "expected"),
-    [
-        (2.0, 1.5, 1 / 4.0, 0.001, (2.0, "user")),
-        (None, 1.55, 1 / 1.5, 0.001, (1.55, "header")),
-        (None, 6.0, 1 / 1.5, 0.001, (1.5, "darks")),
-        (None, np.nan, 1 / 1.5, 0.001, (1.5, "darks")),
-        (None, 6.0, 1 / 1.5, 0.5, (6.0, "header")),
-        (None, np.nan, 1 / 1.5, 0.5, (np.nan, "unknown")),
-    ],
-)
-def test_who_decides_the_gain(given, hint, shot, error, expected):
-    gain, source, notes = decide_gain(given, hint, NoiseEstimate(49, 1, shot, error, 1000))
-    assert gain == pytest.approx(expected[0], nan_ok=True)
-    assert source == expected[1]
-    contradicted = source == "darks" and np.isfinite(hint)
-    unchecked = source == "header" and error > 0.1 * shot
-    assert bool(notes) == (source == "user" or contradicted or unchecked)
 
 
 @pytest.mark.parametrize("camera", ["guide", "cmos"])

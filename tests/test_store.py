@@ -4,10 +4,12 @@ import errno
 import inspect
 import json
 import os
+import re
 import shutil
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import ccdproc
 import numpy as np
@@ -18,6 +20,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
 
 import hotfit
+from hotfit import store
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ, MEANING
 from hotfit.power import statement
@@ -464,8 +467,9 @@ def test_overwrite_does_not_replace_a_file_or_a_link(stored, fit, tmp_path):
     shutil.copytree(stored, tmp_path / "real")
     (tmp_path / "link").symlink_to("real")
     before = snapshot(tmp_path)
-    for name in ("file", "link"):
-        with pytest.raises(HotfitError, match=name):
+    said = {"file": "file: is a file", "link": f"link: is a link to {tmp_path / 'real'}; name that"}
+    for name in said:
+        with pytest.raises(HotfitError, match=re.escape(said[name])):
             fit.write(tmp_path / name, overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert snapshot(tmp_path) == before
@@ -506,7 +510,7 @@ def test_a_full_disk_leaves_everything_as_it_was(stored, fit, tmp_path, monkeypa
     with pytest.raises(HotfitError) as caught:
         fit.reflag(hot=1).write(target, overwrite=old)
     assert str(caught.value).startswith(str(target))
-    assert os.strerror(errno.ENOSPC) in str(caught.value)
+    assert f"({os.strerror(errno.ENOSPC)});" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert snapshot(tmp_path) == before
 
@@ -544,7 +548,7 @@ def test_an_old_result_that_cannot_be_replaced_stays(stored, fit, tmp_path, monk
     before = snapshot(tmp_path)
     refused = stubborn(
         monkeypatch,
-        lambda source, to: source == target if which == "old" else to == target and source.name != "out",
+        lambda source, to: source == target if which == "old" else to == target and source.name == "new",
     )
     with pytest.raises(HotfitError, match="cannot be written"):
         fit.write(target, overwrite=True)
@@ -556,11 +560,25 @@ def test_an_old_result_that_cannot_be_put_back_is_not_deleted(stored, fit, tmp_p
     target = tmp_path / "out"
     shutil.copytree(stored, target)
     refused = stubborn(monkeypatch, lambda source, to: to == target)
-    with pytest.raises(HotfitError, match="cannot be written"):
+    with pytest.raises(HotfitError, match="move the earlier result back from") as caught:
         fit.write(target, overwrite=True)
     assert len(refused) > 1
-    kept = [path.read_bytes() for path in tmp_path.rglob("dark_current.fits")]
-    assert (stored / "dark_current.fits").read_bytes() in kept
+    kept = Path(str(caught.value).rpartition(" from ")[2])
+    assert snapshot(kept) == snapshot(stored)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_results_take_one_place_and_are_replaced_as_one(either, tmp_path):
+    out = tmp_path / "out"
+    for fit in (either, either.reflag(**RULES["the design's"])):
+        with store.new_directory(out, overwrite=out.exists()) as made:
+            for name in ("CHIP1", "CHIP2"):
+                store.write_files(fit, made / name)
+        assert {path.name for path in tmp_path.iterdir()} == {"out"}
+        assert {path.name for path in out.iterdir()} == {"CHIP1", "CHIP2"}
+        for name in ("CHIP1", "CHIP2"):
+            assert {path.name for path in (out / name).iterdir()} == FILES
+            assert_same_fit(hotfit.DarkFit.read(out / name), fit)
 
 
 def test_parents_are_made(fit, tmp_path):
@@ -599,6 +617,77 @@ def test_a_parent_that_cannot_be_written(fit, tmp_path, monkeypatch):
     assert str(caught.value).startswith(str(tmp_path / "out"))
     assert os.strerror(errno.EACCES) in str(caught.value)
     assert snapshot(tmp_path) == {}
+
+
+# --- how much room it takes
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Let the file system say that so many bytes are free."""
+
+    def say(free, total=10**12):
+        usage = SimpleNamespace(total=total, used=total - free, free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: Path(place).is_dir() and usage)
+
+    return say
+
+
+def test_the_room_of_a_result_is_known_before(fits_by_unit, tmp_path, free):
+    fit = fits_by_unit["electron/s"]
+    big = {
+        field.name: np.tile(getattr(fit, field.name), (10, 6))[:600, :500]
+        for field in fields(fit)
+        if isinstance(getattr(fit, field.name), np.ndarray)
+    }
+    directory = replace(fit, **big).write(tmp_path / "out")
+    real = sum(path.stat().st_size for path in directory.iterdir())
+    free(int(1.1 * real))
+    store.check_room(tmp_path / "new", 600 * 500)
+    free(real)
+    with pytest.raises(HotfitError) as caught:
+        store.check_room(tmp_path / "new", 600 * 500)
+    assert str(caught.value).startswith(str(tmp_path / "new"))
+    assert "\n" not in str(caught.value)
+    needed, there = map(int, re.findall(r"(\d+) MB", str(caught.value)))
+    assert there <= real / 1e6 < needed < 1.1 * real / 1e6 + 1
+
+
+def test_every_image_of_a_result_is_counted_in_its_room(stored):
+    with fits.open(stored / "dark_current.fits") as maps, fits.open(stored / "mask.fits") as mask:
+        images = [hdu.data for hdu in (*maps, *mask) if hdu.is_image]
+        assert sum(image.dtype.itemsize for image in images) == store.BYTES_PER_PIXEL
+
+
+def test_room_that_a_killed_run_holds_is_free(tmp_path):
+    left = tmp_path / ".out.0123abcd.partial" / "new" / "dark_current.fits"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(1000))
+    store.check_room(tmp_path / "out", 1)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("place", ["out", "a/b/out", ".", "../out"])
+def test_the_room_is_looked_for_where_the_result_will_be(tmp_path, monkeypatch, free, place):
+    monkeypatch.chdir(tmp_path)
+    free(10**6)
+    store.check_room(place, 1000)
+    with pytest.raises(HotfitError, match="1 MB are free"):
+        store.check_room(place, 10**6)
+    assert snapshot(tmp_path) == {}
+
+
+def test_room_that_nobody_knows_is_no_error(tmp_path, monkeypatch, free):
+    free(0, total=0)
+    store.check_room(tmp_path / "out", 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: (tmp_path / "nothing").stat())
+    store.check_room(tmp_path / "out", 10**9)
+
+
+def test_the_real_disk_has_room_for_one_pixel_and_not_for_all(tmp_path):
+    store.check_room(tmp_path / "out", 1)
+    with pytest.raises(HotfitError, match="free some space"):
+        store.check_room(tmp_path / "out", 10**15)
 
 
 # --- what is no result

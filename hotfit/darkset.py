@@ -1,0 +1,254 @@
+"""A set of darks: its groups of equal exposure, and rows of all frames at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hotfit.checks import some_of
+from hotfit.errors import HotfitError
+from hotfit.frames import Frame, Skipped
+from hotfit.geometry import CutRows
+from hotfit.headers import Claim
+from hotfit.readers import FLOAT32, UINT16, Rows, Scratch
+
+
+class Claims(NamedTuple):
+    """What all headers of a set that say anything agree on, unchecked."""
+
+    gain: tuple[Claim, ...] = ()
+    read_noise: tuple[Claim, ...] = ()
+    saturation: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class DarkSet:
+    """Darks of one camera in one setting, sorted by exposure.
+
+    Use it as a context manager, or let it be collected, to remove what was unpacked from compressed files.
+
+    Attributes
+    ----------
+    frames : tuple of Frame
+        Sorted by exposure, then by name in natural order.
+    exposure : ndarray, (N,) float64
+        Seconds.
+    group : ndarray, (N,) intp
+        Index of each frame's group of equal exposure.
+    group_exposure : ndarray, (K,) float64
+        Seconds, ascending.
+    n_combined : ndarray, (N,) intp
+        Frames averaged into each frame.
+    shape : tuple of int
+        Rows and columns.
+    dtype : dtype
+        uint16 if every frame is unsigned with 8 or 16 bits and has no missing samples, else float32.
+    claims : Claims
+        What the headers agree on about the detector, unchecked.
+    skipped : tuple of Skipped
+        Files that were found but are not darks to fit.
+    notes : tuple of str
+        What was assumed or noticed, one sentence each.
+    order : ndarray, (N,) intp
+        Where each frame stands in `samples`.
+    readers : tuple of Rows or CutRows
+        Hand out the rows of each frame.
+    """
+
+    frames: tuple[Frame, ...]
+    exposure: np.ndarray
+    group: np.ndarray
+    group_exposure: np.ndarray
+    n_combined: np.ndarray
+    shape: tuple[int, int]
+    dtype: np.dtype
+    claims: Claims
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    order: np.ndarray
+    readers: tuple[Rows | CutRows, ...] = field(repr=False)
+    _scratch: tuple[Scratch, ...] = field(repr=False)
+    _cube: np.ndarray | None = field(default=None, repr=False)
+
+    def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Read rows `first` to `last` (exclusive) of every frame; any number of threads may do so at once.
+
+        Parameters
+        ----------
+        first, last : int
+            ``0 <= first <= last <= rows``.
+        out : ndarray, (N, last - first, columns), C-contiguous, of `dtype`, optional
+            Where to put them.
+
+        Returns
+        -------
+        ndarray, (N, last - first, columns), native byte order, of `dtype`
+            Counts in ADU; NaN where a sample is missing.
+
+        Raises
+        ------
+        HotfitError
+            A file vanished or shrank since it was opened.
+        ValueError
+            The range or `out` does not fit.
+        """
+        if not 0 <= first <= last <= self.shape[0]:
+            raise ValueError(f"rows {first}:{last} are not within 0:{self.shape[0]}")
+        shape = (len(self.frames), last - first, self.shape[1])
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise ValueError(f"out must be C-contiguous {self.dtype} of shape {shape}")
+        for index, target in enumerate(out):
+            self._read(index, first, last, target)
+        return out
+
+    def samples(self, first: int, last: int) -> tuple[np.ndarray, int]:
+        """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
+
+        The array is (N, pixels) of `dtype`, its frames stand as `order` says, and pixel (first, 0) of the
+        detector is its column `start`.
+        """
+        if self._cube is not None:
+            return self._cube, first * self.shape[1]
+        return self.rows(first, last).reshape(len(self.frames), -1), 0
+
+    def image(self, index: int) -> np.ndarray:
+        """Read all of frame `index`: ndarray, (rows, columns), of `dtype`."""
+        out = np.empty(self.shape, self.dtype)
+        self._read(index, 0, self.shape[0], out)
+        return out
+
+    def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
+        try:
+            self.readers[index].read(first, last, out)
+        except OSError as error:
+            name, reason = self.frames[index].name, error.strerror or error
+            raise HotfitError(f"{name}: cannot be read any more ({reason}); start again") from error
+
+    def close(self) -> None:
+        """Remove what was unpacked; rows of compressed files cannot be read afterwards."""
+        for scratch in self._scratch:
+            scratch.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def group_exposures(exposure: ArrayLike, tolerance: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
+    """Put exposures that are equal but for clock jitter into groups.
+
+    Parameters
+    ----------
+    exposure : array_like, (N,)
+        Seconds, in any order.
+    tolerance : float
+        A time joins a group while it exceeds the group's shortest by no more than this fraction, so that
+        zero is equal to zero alone.
+
+    Returns
+    -------
+    group : ndarray, (N,) intp
+        Index of each exposure's group, in the order of the input.
+    group_exposure : ndarray, (K,) float64
+        Mean exposure of each group in seconds, ascending.
+
+    Raises
+    ------
+    HotfitError
+        The exposures are not one row of numbers, or one is negative, NaN or infinite.
+    """
+    times = np.asarray(exposure, dtype=np.float64)
+    if times.ndim != 1:
+        raise HotfitError(f"exposure: has shape {times.shape}; give one number of seconds per frame")
+    bad = np.flatnonzero(~(np.isfinite(times) & (times >= 0)))
+    if bad.size:
+        raise HotfitError(f"exposure: frame {bad[0] + 1} has {times[bad[0]]:g} s; give zero or more seconds")
+    order = np.argsort(times, kind="stable")
+    group = np.empty(times.size, dtype=np.intp)
+    shortest: list[float] = []
+    for index in order:
+        if not shortest or times[index] > shortest[-1] * (1 + tolerance):
+            shortest.append(times[index])
+        group[index] = len(shortest) - 1
+    # Averaging the excess over the shortest keeps a group of equal times exactly at that time.
+    base = np.array(shortest, dtype=np.float64)
+    excess = np.bincount(group, weights=times - base[group], minlength=base.size)
+    return group, base + excess / np.bincount(group, minlength=base.size)
+
+
+def check_exposures(darks: DarkSet) -> None:
+    """Raise HotfitError if all frames have the same exposure time."""
+    times = darks.group_exposure
+    if times[-1] == 0 or times.size < 2:
+        raise HotfitError(
+            f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
+            "darks of another exposure, or bias frames"
+        )
+
+
+def assemble_set(
+    frames: Sequence[Frame],
+    readers: Sequence[Rows | CutRows],
+    *,
+    skipped: tuple[Skipped, ...] = (),
+    notes: tuple[str, ...] = (),
+    scratch: tuple[Scratch, ...] = (),
+    order: np.ndarray | None = None,
+    cube: np.ndarray | None = None,
+) -> DarkSet:
+    """Group frames that are sorted by exposure, and gather what their headers say."""
+    exposure = np.array([frame.exposure for frame in frames])
+    group, group_exposure = group_exposures(exposure)
+    native = {reader.coding.native for reader in readers}
+    gain, gain_notes = _agreed([frame.gain_claims for frame in frames])
+    return DarkSet(
+        frames=tuple(frames),
+        exposure=exposure,
+        group=group,
+        group_exposure=group_exposure,
+        n_combined=np.array([frame.n_combined for frame in frames], dtype=np.intp),
+        shape=frames[0].shape,
+        dtype=UINT16 if native == {UINT16} else FLOAT32,
+        claims=Claims(
+            gain=gain,
+            read_noise=_agreed([frame.read_noise_claims for frame in frames])[0],
+            # An image's own maximum under one of these keys differs from frame to frame.
+            saturation=_agreed([frame.saturation_claims for frame in frames])[0],
+        ),
+        skipped=skipped,
+        notes=(*_remarks(frames), *gain_notes, *notes),
+        order=np.arange(len(frames)) if order is None else order,
+        readers=tuple(readers),
+        _scratch=scratch,
+        _cube=cube,
+    )
+
+
+def _agreed(claims: Sequence[tuple[Claim, ...]]) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """Return the claims in which all frames that make them agree, and a note on each of the others."""
+    values: dict[str, list[float]] = {}
+    for key, value in (claim for of_frame in claims for claim in of_frame):
+        values.setdefault(key, []).append(value)
+    same = {key: np.allclose(found, found[0], rtol=1e-6, atol=0) for key, found in values.items()}
+    agreed = tuple(Claim(key, found[0]) for key, found in values.items() if same[key])
+    return agreed, tuple(
+        f"{key} differs between the headers ({min(found):g} to {max(found):g}) and is not used"
+        for key, found in values.items()
+        if not same[key]
+    )
+
+
+def _remarks(frames: Sequence[Frame]) -> Iterator[str]:
+    """Yield each remark once, with the frames it is about."""
+    about: dict[str, list[str]] = {}
+    for frame in frames:
+        for remark in frame.remarks:
+            about.setdefault(remark, []).append(frame.name)
+    for remark, names in about.items():
+        yield f"{some_of(names)}: {remark}"
