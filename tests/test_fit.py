@@ -329,7 +329,9 @@ def test_an_open_set_can_be_fitted_again(tmp_path):
         with pytest.raises(hotfit.HotfitError, match="memory=nan"):
             hotfit.fit_darks(darks, memory=float("nan"))
     assert first.detector.gain_source == "unknown"
-    assert any("header EGAIN = 1.5 e-/adu is not used: the darks hold too few" in note for note in first.notes)
+    assert any(
+        "header EGAIN = 1.5 e-/adu is not used: the darks hold too few" in note for note in first.notes
+    )
 
 
 def test_whole_numbers_in_floats_know_their_step_and_ceiling():
