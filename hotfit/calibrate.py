@@ -20,7 +20,7 @@ from hotfit.hints import (
     measured_gain,
 )
 from hotfit.noise import NoiseEstimate, estimate_noise
-from hotfit.saturation import converter_step, highest, saturation_level
+from hotfit.saturation import converter_step, highest, is_whole, saturation_level
 from hotfit.suspects import suspicions
 from hotfit.terms import fit_lines, frame_terms, robust_sigma
 
@@ -112,8 +112,9 @@ def calibrate(
     check_samples(darks, values)
     whole_numbers = darks.dtype == np.uint16 or is_whole(values)
     step = converter_step(values[:, :: max(1, values.size // STEP_SAMPLES)]) if whole_numbers else 0.0
-    found = saturation_level(values, darks.group, darks.group_exposure, step)
-    level = decide_saturation(saturation, darks.claims.saturation, found, highest(values))
+    found = np.fmin(saturation_level(values, darks.group, darks.group_exposure, step), darks.ceiling)
+    claims = darks.claims.saturation
+    level = decide_saturation(saturation, claims, found, highest(values), pedestal=darks.pedestal)
     values = moved_together(values, whole_pixels(values, level.value))
     u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
     weight = darks.n_combined.astype(float)
@@ -160,12 +161,6 @@ def calibrate(
     )
 
 
-def is_whole(values) -> bool:
-    """Whether all samples, missing ones aside, are numbers that a 16-bit converter can give."""
-    frames = (row[np.isfinite(row)] for row in values)
-    return all(((known == np.rint(known)) & (known >= 0) & (known <= 65535)).all() for known in frames)
-
-
 def check_samples(darks: DarkSet, values) -> None:
     """Raise HotfitError if a frame is empty, or all of them are the same."""
     for frame, row in zip(darks.frames, values, strict=True):
@@ -174,7 +169,7 @@ def check_samples(darks: DarkSet, values) -> None:
             raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
         if (known == known[0]).all():
             raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
-    if all((row == values[0]).all() for row in values):
+    if all(np.array_equal(row, values[0], equal_nan=True) for row in values):
         raise HotfitError(
             f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
         )

@@ -8,39 +8,54 @@ import numpy as np
 
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped
-from hotfit.headers import SETTING_KEYS, Options, is_master
-
-MASTERS = "NCOMBINE"
-"""What `mixed` calls masters beside single frames of their exposure."""
+from hotfit.headers import ANY_TYPE, MASTERS, SETTING_KEYS, Options, is_master
 
 SAME_EXPOSURE = 0.005
 
 
-def without_masters(darks: list[Frame]) -> tuple[list[Frame], list[Skipped]]:
-    """Leave out what is called a master where there are single frames: it was made of such."""
-    masters = [frame for frame in darks if is_master(frame.image_type)]
+def without_masters(darks: list[Frame], mixed: Sequence[str]) -> tuple[list[Frame], list[Skipped]]:
+    """Leave out what is called a master beside single frames of its exposure, or is of unknown weight."""
     singles = [frame for frame in darks if not frame.master]
-    if not masters or not singles:
+    if not singles or MASTERS in mixed:
         return darks, []
+    why = [_why_no_master(frame, singles) for frame in darks]
     skipped = [
         Skipped(
             frame.name,
-            f"its image type is {frame.image_type!r}, and there are single frames",
+            f"its image type is {frame.image_type!r}, and {reason}",
             frame.image_type,
             frame.exposure,
             frame.temperature,
             frame.shape,
         )
-        for frame in masters
+        for frame, reason in zip(darks, why, strict=True)
+        if reason
     ]
-    return [frame for frame in darks if frame not in masters], skipped
+    return [frame for frame, reason in zip(darks, why, strict=True) if not reason], skipped
+
+
+def _why_no_master(frame: Frame, singles: list[Frame]) -> str:
+    if not is_master(frame.image_type):
+        return ""
+    if _beside(frame, singles):
+        return "there are single frames of its exposure"
+    return "" if frame.n_combined > 1 else "beside single frames its weight, NCOMBINE, must be known"
+
+
+def _beside(frame: Frame, singles: list[Frame]) -> list[str]:
+    """Return the names of single frames of the same exposure."""
+    return [
+        single.name
+        for single in singles
+        if math.isclose(single.exposure, frame.exposure, rel_tol=SAME_EXPOSURE)
+    ]
 
 
 def check_set(
     darks: list[Frame], skipped: Sequence[Skipped], temperature_tolerance: float, options: Options
 ) -> tuple[str, ...]:
     """Refuse frames that do not make one set; return notes on what differs because the user allows it."""
-    known = {*SETTING_KEYS, MASTERS}
+    known = {*SETTING_KEYS, MASTERS, ANY_TYPE}
     if unknown := [key for key in options.mixed if key not in known]:
         raise HotfitError(f"mixed={unknown[0]}: frames may differ in {', '.join(sorted(known))} only")
     _check_enough(darks, skipped)
@@ -56,7 +71,10 @@ def _check_enough(darks: list[Frame], skipped: Sequence[Skipped]) -> None:
     left_out = [f"{item.name}, {item.reason}" for item in skipped]
     left_out = f" (skipped: {some_of(left_out)})" if skipped else ""
     what = f"{darks[0].name}: is the only dark" if darks else "no darks"
-    raise HotfitError(f"{what} among {len(darks) + len(skipped)} frames{left_out}; give two darks or more")
+    remedy = f", or allow any type with --mixed {ANY_TYPE}" if skipped else ""
+    raise HotfitError(
+        f"{what} among {len(darks) + len(skipped)} frames{left_out}; give two darks or more{remedy}"
+    )
 
 
 def _check_alike(darks: list[Frame], mixed: Sequence[str]) -> Iterator[str]:
@@ -76,25 +94,21 @@ def _check_alike(darks: list[Frame], mixed: Sequence[str]) -> Iterator[str]:
 def _odd_ones(darks: list[Frame], label: str, values: Sequence[float | str | None]) -> str:
     """Say whose value differs from that of the most; one that does not say may be anything."""
     known = [(frame.name, value) for frame, value in zip(darks, values, strict=True) if value is not None]
-    counts = Counter(value for _, value in known)
+    counts = Counter(_folded(value) for _, value in known)
     if len(counts) < 2:
         return ""
-    usual, n_usual = counts.most_common(1)[0]
-    example = next(name for name, value in known if value == usual)
+    usual_folded, n_usual = counts.most_common(1)[0]
+    example, usual = next(pair for pair in known if _folded(pair[1]) == usual_folded)
     others = f" and {n_usual - 1} more" if n_usual > 1 else ""
-    odd = [f"{name} ({_spell(value)})" for name, value in known if value != usual]
+    odd = [f"{name} ({_spell(value)})" for name, value in known if _folded(value) != usual_folded]
     return f"{some_of(odd)}: {label} differs from {_spell(usual)} in {example}{others}"
 
 
 def _check_masters(darks: list[Frame], mixed: Sequence[str]) -> Iterator[str]:
     """Refuse combined frames beside single ones of the same exposure, of which they may be made."""
+    singles = [frame for frame in darks if not frame.master]
     for frame in (frame for frame in darks if frame.master):
-        beside = [
-            other.name
-            for other in darks
-            if not other.master and math.isclose(other.exposure, frame.exposure, rel_tol=SAME_EXPOSURE)
-        ]
-        if not beside:
+        if not (beside := _beside(frame, singles)):
             continue
         text = (
             f"{frame.name}: is combined from {frame.n_combined} frames and stands beside single ones of its "
@@ -126,6 +140,10 @@ def some_of(names: Sequence[str]) -> str:
     """Join up to three names, and count the rest."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def _folded(value: float | str) -> float | str:
+    return value.casefold() if isinstance(value, str) else value
 
 
 def _spell(value: float | str) -> str:

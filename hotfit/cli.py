@@ -185,18 +185,23 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 def run_image(found, label: str, made, options: argparse.Namespace, rules: dict) -> dict:
     """Show, fit and write one image of the darks; returns what was told of it, as data."""
     from hotfit import store, wording
-    from hotfit.darkset import check_exposures
+    from hotfit.darkset import check_exposures, remarks_on
 
     talk = not (options.quiet or options.json)
-    with found.open(label) as darks:
+    roll = found.images[label]
+    if talk:
+        say_all([f"image {label}"] * (label != ONLY), wording.table_of(roll))
+    notes = (*remarks_on(roll.frames), *roll.check())
+    check_exposures([frame.exposure for frame in roll.frames])
+    if made is None:
         if talk:
-            say_all([f"image {label}"] * (label != ONLY), wording.table_of(darks))
-        data = wording.frames_as_data(darks)
-        check_exposures(darks)
-        if made is None:
-            return data
-        from hotfit.fit import fit_darks  # and with it the compiler
+            say_all(wording.told(notes))
+        return wording.frames_as_data(roll, notes)
+    from hotfit.fit import fit_darks  # and with it the compiler
 
+    with roll.open() as darks:
+        if talk:
+            say_all(wording.told(darks.notes))
         with Bar(darks.shape[0], options.quiet) as bar:
             fit = fit_darks(
                 darks,
@@ -213,7 +218,7 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules: dict)
         if talk:
             say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
             say_all([""] * options.verbose, wording.summary_of(fit))
-        return {**data, **fit.summary()}
+        return {**wording.frames_as_data(roll, darks.notes), **fit.summary()}
 
 
 def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> dict:

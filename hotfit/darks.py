@@ -8,7 +8,7 @@ and `darkset.py` is that set.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,64 +20,109 @@ from hotfit.darkset import DarkSet, assemble_set, group_exposures
 from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
 from hotfit.frames import ONLY, Frame, Skipped, read_file, read_object
+from hotfit.geometry import CutRows, overscan_of
 from hotfit.headers import Options
 from hotfit.images import ALL
 from hotfit.readers import ArrayRows, Coding, Scratch
+from hotfit.saturation import ceiling as ceiling_of
+from hotfit.saturation import converter_step, highest, is_whole
 from hotfit.sources import Source, find_sources, natural
 
-__all__ = ["DarkSet", "FoundDarks", "cube_darks", "find_darks", "group_exposures", "open_darks"]
+__all__ = ["DarkSet", "FoundDarks", "Roll", "cube_darks", "find_darks", "group_exposures", "open_darks"]
 
 
 @dataclass(frozen=True, eq=False)
-class FoundDarks:
-    """Frames whose headers are read, by the image they hold; nothing is checked or unpacked yet.
-
-    Use it as a context manager around the sets that it opens.
+class Roll:
+    """The frames of one image, before they are checked and unpacked.
 
     Attributes
     ----------
-    images : dict of str to list of Frame or Skipped
-        Under the label of each image: one entry a file.
+    frames : tuple of Frame
+        Those to fit, sorted by exposure, then by name.
+    skipped : tuple of Skipped
+        The others.
     """
 
-    images: dict[str, list[Frame | Skipped]]
+    frames: tuple[Frame, ...]
+    skipped: tuple[Skipped, ...]
     _options: Options
     _temperature_tolerance: float
     _containers: Scratch
 
-    @property
-    def pixels(self) -> int:
-        """Pixels of all images together."""
-        first = (
-            next((item for item in found if isinstance(item, Frame)), None) for found in self.images.values()
-        )
-        return sum(math.prod(frame.shape) for frame in first if frame is not None)
-
-    def open(self, label: str, *, own: bool = False) -> DarkSet:
-        """Check the frames of one image, and make them a set; what is compressed is unpacked.
-
-        Parameters
-        ----------
-        label : str
-            A key of `images`.
-        own : bool
-            The set outlives this object, and removes what was decompressed when it is closed.
+    def check(self) -> tuple[str, ...]:
+        """Refuse frames that do not make one set; return notes on what differs because the user allows it.
 
         Raises
         ------
         HotfitError
             The frames differ in shape, camera, settings or temperature, a master stands beside its own
-            constituents, fewer than two are left, or one cannot be unpacked.
+            constituents, or fewer than two are left.
         """
-        found = self.images[label]
-        darks = sorted((item for item in found if isinstance(item, Frame)), key=_by_exposure)
-        darks, masters = without_masters(darks)
-        skipped = (*(item for item in found if isinstance(item, Skipped)), *masters)
-        notes = check_set(darks, skipped, self._temperature_tolerance, self._options)
+        return check_set(list(self.frames), self.skipped, self._temperature_tolerance, self._options)
+
+    def open(self, *, own: bool = False) -> DarkSet:
+        """Check the frames and make them a set; what is compressed is unpacked.
+
+        Parameters
+        ----------
+        own : bool
+            The set outlives the `FoundDarks`, and removes what was decompressed when it is closed.
+
+        Raises
+        ------
+        HotfitError
+            What `check` raises, or a frame cannot be unpacked.
+        """
+        notes = self.check()
         scratch = Scratch()
-        readers = [frame.rows(scratch, self._containers) for frame in darks]
-        owned = (scratch, self._containers) if own else (scratch,)
-        return assemble_set(darks, readers, skipped=skipped, notes=notes, scratch=owned)
+        frames = [frame.unpacked(scratch, self._containers) for frame in self.frames]
+        pedestal, ceiling = 0.0, math.nan
+        if isinstance(frames[-1].reader, CutRows) and frames[-1].cut.overscan is not None:
+            frames, pedestal, ceiling = _with_full_wells(frames)
+        return assemble_set(
+            frames,
+            skipped=self.skipped,
+            notes=notes,
+            pedestal=pedestal,
+            ceiling=ceiling,
+            scratch=(scratch, self._containers) if own else (scratch,),
+        )
+
+
+def _with_full_wells(frames: list[Frame]) -> tuple[list[Frame], float, float]:
+    """Let the readers know from which stored count on the converter is full: overscan levels blur it.
+
+    The longest frame shows it; returned with the frames are its overscan level, and the converter's ceiling
+    less that, in adu (nan: these are no whole numbers).
+    """
+    counts, pedestal = overscan_of(frames[-1].reader)
+    if not is_whole(counts):
+        return frames, pedestal, math.nan
+    full = ceiling_of(highest(counts), converter_step(counts))
+    return (
+        [replace(frame, reader=replace(frame.reader, full=full)) for frame in frames],
+        pedestal,
+        full - pedestal,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FoundDarks:
+    """Darks whose headers are read. Use it as a context manager around the sets that its rolls open.
+
+    Attributes
+    ----------
+    images : dict of str to Roll
+        By the label of the image; that of the only one is empty.
+    """
+
+    images: dict[str, Roll]
+    _containers: Scratch
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images together."""
+        return sum(math.prod(roll.frames[0].shape) for roll in self.images.values() if roll.frames)
 
     def close(self) -> None:
         """Remove what was decompressed; the sets that were opened cannot be read afterwards."""
@@ -145,8 +190,16 @@ def find_darks(
         )
     mixed = tuple(key.strip().upper() for key in ([mixed] if isinstance(mixed, str) else mixed))
     options = Options(exposure_key, exposure_unit, ext, trim, overscan, mixed)
-    found = [_read(source, options) for source in find_sources(frames, exposure)]
-    return FoundDarks(_by_image(found), options, temperature_tolerance, Scratch())
+    containers = Scratch()
+    found = [_read(source, options, containers) for source in find_sources(frames, exposure)]
+
+    def roll(items: list[Frame | Skipped]) -> Roll:
+        darks = sorted((item for item in items if isinstance(item, Frame)), key=_by_exposure)
+        darks, masters = without_masters(darks, mixed)
+        skipped = (*(item for item in items if isinstance(item, Skipped)), *masters)
+        return Roll(tuple(darks), skipped, options, temperature_tolerance, containers)
+
+    return FoundDarks({label: roll(items) for label, items in _by_image(found).items()}, containers)
 
 
 def _by_image(found: list[dict[str, Frame | Skipped]]) -> dict[str, list[Frame | Skipped]]:
@@ -181,12 +234,11 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
     Raises
     ------
     HotfitError
-        What `find_darks` and `FoundDarks.open` raise.
+        What `find_darks` and `Roll.open` raise.
     """
     if options.get("ext") == ALL:
         raise HotfitError("ext='all': names several sets of darks; open them with hotfit.darks.find_darks")
-    found = find_darks(frames, **options)
-    return found.open(ONLY, own=True)
+    return find_darks(frames, **options).images[ONLY].open(own=True)
 
 
 def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | None = None) -> DarkSet:
@@ -218,8 +270,7 @@ def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | 
     group_exposures(times)
     order = np.argsort(times, kind="stable")
     frames = [_plane(counts[i], f"frame {i + 1}", times[i], int(combined[i]), shape) for i in order]
-    readers = [frame.reader for frame in frames]
-    return assemble_set(frames, readers, order=order, cube=counts.reshape(number, -1))
+    return assemble_set(frames, order=order, cube=counts.reshape(number, -1))
 
 
 def _native_cube(cube: ArrayLike) -> np.ndarray:
@@ -259,9 +310,10 @@ def _plane(image: np.ndarray, name: str, seconds: float, combined: int, shape: t
     )
 
 
-def _read(source: Source, options: Options) -> dict[str, Frame | Skipped]:
-    read = read_file if isinstance(source.item, Path) else read_object
-    return read(source.item, source.name, source.seconds, options)
+def _read(source: Source, options: Options, containers: Scratch) -> dict[str, Frame | Skipped]:
+    if isinstance(source.item, Path):
+        return read_file(source.item, source.name, source.seconds, options, containers)
+    return read_object(source.item, source.name, source.seconds, options)
 
 
 def _by_exposure(frame: Frame) -> tuple[float, list[str | int]]:

@@ -1,5 +1,6 @@
 """A set of darks: its groups of equal exposure, and rows of all frames at once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
@@ -10,9 +11,8 @@ from numpy.typing import ArrayLike
 from hotfit.checks import some_of
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped
-from hotfit.geometry import CutRows
 from hotfit.headers import Claim
-from hotfit.readers import FLOAT32, UINT16, Rows, Scratch
+from hotfit.readers import FLOAT32, UINT16, Scratch
 
 
 class Claims(NamedTuple):
@@ -53,8 +53,10 @@ class DarkSet:
         What was assumed or noticed, one sentence each.
     order : ndarray, (N,) intp
         Where each frame stands in `samples`.
-    readers : tuple of Rows or CutRows
-        Hand out the rows of each frame.
+    pedestal : float
+        Overscan level that was subtracted, adu; 0 where none was.
+    ceiling : float
+        Highest count of the converter after that, adu; NaN where the counts themselves show it, or none.
     """
 
     frames: tuple[Frame, ...]
@@ -68,7 +70,8 @@ class DarkSet:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     order: np.ndarray
-    readers: tuple[Rows | CutRows, ...] = field(repr=False)
+    pedestal: float
+    ceiling: float
     _scratch: tuple[Scratch, ...] = field(repr=False)
     _cube: np.ndarray | None = field(default=None, repr=False)
 
@@ -123,7 +126,7 @@ class DarkSet:
 
     def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
         try:
-            self.readers[index].read(first, last, out)
+            self.frames[index].reader.read(first, last, out)
         except OSError as error:
             name, reason = self.frames[index].name, error.strerror or error
             raise HotfitError(f"{name}: cannot be read any more ({reason}); start again") from error
@@ -182,22 +185,23 @@ def group_exposures(exposure: ArrayLike, tolerance: float = 0.005) -> tuple[np.n
     return group, base + excess / np.bincount(group, minlength=base.size)
 
 
-def check_exposures(darks: DarkSet) -> None:
-    """Raise HotfitError if all frames have the same exposure time."""
-    times = darks.group_exposure
+def check_exposures(exposure: ArrayLike) -> None:
+    """Raise HotfitError if all frames have the same exposure time (seconds)."""
+    times = group_exposures(exposure)[1]
     if times[-1] == 0 or times.size < 2:
         raise HotfitError(
-            f"{len(darks.frames)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
+            f"{np.size(exposure)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
             "darks of another exposure, or bias frames"
         )
 
 
 def assemble_set(
     frames: Sequence[Frame],
-    readers: Sequence[Rows | CutRows],
     *,
     skipped: tuple[Skipped, ...] = (),
     notes: tuple[str, ...] = (),
+    pedestal: float = 0.0,
+    ceiling: float = math.nan,
     scratch: tuple[Scratch, ...] = (),
     order: np.ndarray | None = None,
     cube: np.ndarray | None = None,
@@ -205,7 +209,7 @@ def assemble_set(
     """Group frames that are sorted by exposure, and gather what their headers say."""
     exposure = np.array([frame.exposure for frame in frames])
     group, group_exposure = group_exposures(exposure)
-    native = {reader.coding.native for reader in readers}
+    native = {frame.reader.coding.native for frame in frames}
     gain, gain_notes = _agreed([frame.gain_claims for frame in frames])
     return DarkSet(
         frames=tuple(frames),
@@ -222,9 +226,10 @@ def assemble_set(
             saturation=_agreed([frame.saturation_claims for frame in frames])[0],
         ),
         skipped=skipped,
-        notes=(*_remarks(frames), *gain_notes, *notes),
+        notes=(*remarks_on(frames), *gain_notes, *notes),
         order=np.arange(len(frames)) if order is None else order,
-        readers=tuple(readers),
+        pedestal=pedestal,
+        ceiling=ceiling,
         _scratch=scratch,
         _cube=cube,
     )
@@ -244,7 +249,7 @@ def _agreed(claims: Sequence[tuple[Claim, ...]]) -> tuple[tuple[Claim, ...], tup
     )
 
 
-def _remarks(frames: Sequence[Frame]) -> Iterator[str]:
+def remarks_on(frames: Sequence[Frame]) -> Iterator[str]:
     """Yield each remark once, with the frames it is about."""
     about: dict[str, list[str]] = {}
     for frame in frames:

@@ -34,15 +34,20 @@ UNIT_NAMES = {
     "min": ("min", "mins", "minute", "minutes"),
 }
 UNIT_OF_NAME = {name: unit for unit, names in UNIT_NAMES.items() for name in names}
-NAMES = "|".join(sorted(UNIT_OF_NAME, key=len, reverse=True))
+NAMES = "|".join(
+    f"(?i:{name})" if len(name) > 2 else name for name in sorted(UNIT_OF_NAME, key=len, reverse=True)
+)
 TEXT_WITH_UNIT = re.compile(rf"([-+.\d]+(?:e[-+]?\d+)?)\s*({NAMES})", re.IGNORECASE | re.ASCII)
-# In brackets, as the FITS standard asks; "in ms", "in 10us periods"; or a word that can mean nothing else.
+# In brackets, as the FITS standard asks; "in ms", "in 10us periods"; behind a comma; or nothing else.
 COMMENT_WITH_UNIT = re.compile(
-    rf"[\[(]\s*(?P<bracketed>{NAMES})\s*[\])]|\bin\s+(?P<times>\d*)\s*(?P<named>{NAMES})\b"
-    r"|\b(?P<long>milliseconds?|microseconds?)\b",
-    re.IGNORECASE | re.ASCII,
+    rf"[\[(]\s*(?P<bracketed>{NAMES})\s*[\])]|\b[iI]n\s+(?P<times>\d*)\s*(?P<named>{NAMES})(?![\w:/-])"
+    rf"|(?:^|[,;:])\s*(?P<last>{NAMES})\.?\s*$",
+    re.ASCII,
 )
 AGREEMENT = 0.01
+ZERO = 0.01
+"""Seconds: keys of a bias say 0 and the shortest time that the shutter knows."""
+
 SHORTEST, LONGEST = 1e-9, 1e7
 """Seconds; anything beyond is no exposure time."""
 
@@ -132,7 +137,7 @@ def _unit_in(comment: str) -> Unit | None:
     match = COMMENT_WITH_UNIT.search(comment)
     if not match:
         return None
-    unit = UNIT_OF_NAME[(match["bracketed"] or match["named"] or match["long"]).lower()]
+    unit = UNIT_OF_NAME[(match["bracketed"] or match["named"] or match["last"]).lower()]
     times = match["times"]
     return (
         Unit(f"{times} {unit}", int(times) * UNIT_SECONDS[unit]) if times else Unit(unit, UNIT_SECONDS[unit])
@@ -144,13 +149,18 @@ def _check_agreement(headers: Headers, key: str, seconds: float, name: str, give
     for other in EXPOSURE_KEYS[:-1]:
         number, unit = _number_and_unit(headers, other, given)
         also = abs(number) * unit.seconds
-        # An absent key is NaN and agrees with anything; one that counts all of several exposures agrees too.
-        differs = abs(also - seconds) > AGREEMENT * max(also, seconds)
-        if key in EXPOSURE_KEYS[:-1] and differs and not abs(also - averaged * seconds) <= AGREEMENT * also:
+        # An absent key is NaN and differs from nothing; one that counts all of several exposures agrees too.
+        differs = not _agree(also, seconds) and not _agree(also, averaged * seconds)
+        if differs and also >= 0 and key in EXPOSURE_KEYS[:-1]:
             raise HotfitError(
                 f"{name}: {key} = {headers.value(key)} but {other} = {headers.value(other)};"
                 " say which is right with --exposure-key"
             )
+
+
+def _agree(one: float, other: float) -> bool:
+    low, high = sorted((one, other))
+    return high <= ZERO if low == 0 else high - low <= AGREEMENT * high
 
 
 def _check_sums(headers: Headers, seconds: float, name: str) -> None:
@@ -158,7 +168,7 @@ def _check_sums(headers: Headers, seconds: float, name: str) -> None:
     coadds, part = headers.number(("COADDS",)), headers.number(("SUBEXP",))
     if coadds > 1 and n_averaged_of(headers) == 1:
         raise HotfitError(f"{name}: COADDS = {coadds:g}, and whether it is a sum is not known; {REMEDY}")
-    if part > 0 and abs(part - seconds) > AGREEMENT * seconds:
+    if part > 0 and not _agree(part, seconds):
         raise HotfitError(
             f"{name}: is a stack (SUBEXP = {part:g} but {seconds:g} s in all); give the single frames"
         )

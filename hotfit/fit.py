@@ -99,7 +99,7 @@ def fit_darks(
         "ext": ext,
         "trim": trim,
         "overscan": overscan,
-        "mixed": mixed,
+        "mixed": tuple(mixed),
     }
     if not isinstance(frames, DarkSet):
         darks = open_darks(frames, **reading)
@@ -163,7 +163,7 @@ def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> 
         raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
     if not memory > 0:
         raise HotfitError(f"memory={memory} MB: give a number above zero")
-    check_exposures(darks)
+    check_exposures(darks.exposure)
     calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
     maps, counts = fit_bands(darks, calibration, bias_subtracted, workers, memory, progress)
     fewest = fewest_for_stuck(darks, calibration)

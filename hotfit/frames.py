@@ -4,9 +4,10 @@ import errno
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,12 @@ from astropy.io import fits
 
 from hotfit.errors import HotfitError
 from hotfit.exposures import Exposure, exposure_of
-from hotfit.geometry import Cut, CutRows, cut_of
+from hotfit.geometry import Cut, CutRows, cut_of, cut_rows
 from hotfit.headers import (
-    TEMPERATURE_KEYS,
     Claim,
     Headers,
     Options,
+    called_dark,
     gain_claims,
     image_type_of,
     is_master,
@@ -30,9 +31,20 @@ from hotfit.headers import (
     read_noise_claims,
     saturation_claims,
     settings_of,
+    temperature_of,
 )
-from hotfit.images import ALL, all_images, count_images, image_index, image_shape, images_of, is_packed
-from hotfit.readers import FLOAT32, ArrayRows, Coding, Packed, Rows, Scratch, unpacked
+from hotfit.images import ALL, count_images, file_reader, image_shape, images_of, is_packed
+from hotfit.readers import (
+    FLOAT32,
+    ArrayRows,
+    Coding,
+    MaskedRows,
+    Packed,
+    PackedFile,
+    Rows,
+    Scratch,
+    TiledImage,
+)
 
 ONLY = ""
 """Label of the image of a frame that was not asked for all of its images."""
@@ -78,8 +90,8 @@ class Frame:
         Value of each of `SETTING_KEYS` that the header has.
     remarks : tuple of str
         What was assumed about this frame.
-    reader : Rows or Packed
-        Hands out its rows as they are stored.
+    reader : Rows, CutRows or Packed
+        Hands out its rows, once it is unpacked.
     cut : Cut or None
         What to trim and subtract.
     """
@@ -96,11 +108,18 @@ class Frame:
     shape: tuple[int, int]
     settings: Mapping[str, float | str]
     remarks: tuple[str, ...]
-    reader: Rows | Packed
+    reader: Rows | CutRows | Packed
     cut: Cut | None = None
 
-    def rows(self, scratch: Scratch, containers: Scratch) -> Rows | CutRows:
-        """Return the reader of the rows that are fitted; unpacks what is compressed.
+    def unpacked(self, scratch: Scratch, containers: Scratch) -> "Frame":
+        """Return this frame with a reader whose rows are those to fit.
+
+        Parameters
+        ----------
+        scratch : Scratch
+            Where the counts of tile-compressed images go.
+        containers : Scratch
+            Where decompressed files go, which may hold images of other sets too.
 
         Raises
         ------
@@ -108,8 +127,23 @@ class Frame:
             It cannot be unpacked.
         """
         with reading(self.name):
-            reader = unpacked(self.reader, scratch, containers)
-        return reader if self.cut is None else CutRows(reader, self.cut)
+            frame = _out_of_container(self, containers) if isinstance(self.reader, PackedFile) else self
+            reader = _untiled(frame.reader, scratch)
+            return replace(frame, reader=reader if self.cut is None else cut_rows(reader, self.cut))
+
+
+def _out_of_container(frame: Frame, containers: Scratch) -> Frame:
+    """Find the image, its mask and its neighbours in a file whose primary header alone was read."""
+    path = containers.plain(frame.reader.path)
+    with fits.open(path, memmap=False) as hdus:
+        (image,) = images_of(hdus, 0, frame.name, partial(file_reader, hdus, path=path, name=frame.name))
+        return replace(frame, reader=image.reader, remarks=(*frame.remarks, *_choice(hdus, 0, None)))
+
+
+def _untiled(reader: Rows | TiledImage, scratch: Scratch) -> Rows:
+    if isinstance(reader, MaskedRows):
+        return MaskedRows(_untiled(reader.image, scratch), _untiled(reader.mask, scratch))
+    return reader.unpack(scratch.new()) if isinstance(reader, TiledImage) else reader
 
 
 @contextmanager
@@ -136,8 +170,10 @@ def reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def read_file(path: Path, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
-    """Read the headers of a FITS file; its data are not touched.
+def read_file(
+    path: Path, name: str, seconds: float | None, options: Options, containers: Scratch
+) -> dict[str, Frame | Skipped]:
+    """Read the headers of a FITS file; the data of a dark are not touched, nor those of a compressed one.
 
     Parameters
     ----------
@@ -148,6 +184,8 @@ def read_file(path: Path, name: str, seconds: float | None, options: Options) ->
     seconds : float or None
         The exposure if the caller knows it; None to take it from the header.
     options : Options
+    containers : Scratch
+        Where a compressed file is unpacked if its image is not the primary one.
 
     Returns
     -------
@@ -162,25 +200,18 @@ def read_file(path: Path, name: str, seconds: float | None, options: Options) ->
     packed = is_packed(path, name)
     with reading(name), fits.open(path, memmap=False) as hdus:
         primary = Headers(hdus[0].header)
-        if reason := not_dark(primary):
+        if reason := not_dark(primary, options):
             return {ONLY: _skipped(name, reason, primary, hdus[0].shape, options)}
-        images = images_of(hdus, path, options.ext, name)
-        count = 1 if options.ext is not None else count_images(hdus, packed)
-        remarks = _choice(count, f"{images[0].index} {hdus[images[0].index].name}".strip())
-        found = {}
-        for image in images:
-            headers = Headers(image.header, hdus[0].header)
-            label = image.label if options.ext == ALL else ONLY
-            if reason := not_dark(headers) or _timeless_master(headers, seconds, name, options):
-                found[label] = _skipped(name, reason, headers, image.shape, options)
-            else:
-                found[label] = _frame(name, headers, image.shape, image.reader, seconds, options, remarks)
-        return found
-
-
-def _choice(count: int, label: str) -> tuple[str, ...]:
-    """Say that an image was chosen among several."""
-    return (f"the first of {count} images, {label}, is used; --ext chooses another, or all",) * (count > 1)
+        if packed and options.ext is None and len(hdus[0].shape) > 1:
+            shape = image_shape(hdus[0].shape, name)
+            return {ONLY: _frame(name, primary, shape, PackedFile(path), seconds, options)}
+    plain = path
+    if packed:
+        with reading(name):
+            plain = containers.plain(path)
+    with reading(name), fits.open(plain, memmap=False) as hdus:
+        reader_of = partial(file_reader, hdus, path=plain, name=name)
+        return _frames(hdus, name, seconds, options, reader_of)
 
 
 def read_object(item: Any, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
@@ -197,33 +228,48 @@ def read_object(item: Any, name: str, seconds: float | None, options: Options) -
         It is not one 2-D image of real numbers, or its exposure is unknown.
     """
     with reading(name):
-        if not isinstance(item, fits.HDUList):
-            return {ONLY: _read_image(item, (), name, seconds, options)}
-        if options.ext != ALL:
-            image = item[image_index(item, options.ext, name)]
-            return {ONLY: _read_image(image, (item[0].header,), name, seconds, options)}
-        return {
-            item[index].name or str(index): _read_image(
-                item[index], (item[0].header,), name, seconds, options
-            )
-            for index in all_images(item, name)
-        }
+        if isinstance(item, fits.HDUList):
+            return _frames(item, name, seconds, options, lambda index: _array_reader(item[index], name))
+        headers = Headers(item.header if hasattr(item, "header") else item.meta)
+        if reason := not_dark(headers, options):
+            return {ONLY: _skipped(name, reason, headers, np.shape(item.data), options)}
+        shape = image_shape(np.shape(item.data), name)
+        return {ONLY: _frame(name, headers, shape, _array_reader(item, name), seconds, options)}
 
 
-def _read_image(
-    image: Any, more_headers: tuple[fits.Header, ...], name: str, seconds: float | None, options: Options
-) -> Frame | Skipped:
-    headers = Headers(image.header if hasattr(image, "header") else image.meta, *more_headers)
+def _frames(
+    hdus: fits.HDUList,
+    name: str,
+    seconds: float | None,
+    options: Options,
+    reader_of: Callable[[int], Rows | TiledImage],
+) -> dict[str, Frame | Skipped]:
+    """Return the frames of the HDUs that the options name."""
+    found = {}
+    for image in images_of(hdus, options.ext, name, reader_of):
+        headers = Headers(image.header, hdus[0].header) if image.index else Headers(image.header)
+        label = image.label if options.ext == ALL else ONLY
+        remarks = _choice(hdus, image.index, options.ext)
+        if reason := not_dark(headers, options):
+            found[label] = _skipped(name, reason, headers, image.shape, options)
+        else:
+            found[label] = _frame(name, headers, image.shape, image.reader, seconds, options, remarks)
+    return found
+
+
+def _choice(hdus: fits.HDUList, index: int, ext: int | str | None) -> tuple[str, ...]:
+    """Say that an image was chosen among several."""
+    count = count_images(hdus) if ext is None else 1
+    label = f"{index} {hdus[index].name}".strip()
+    return (f"the first of {count} images, {label}, is used; --ext chooses another, or all",) * (count > 1)
+
+
+def _array_reader(image: Any, name: str) -> ArrayRows:
+    """Return the reader of an HDU or CCDData in memory."""
     data, mask = np.asarray(image.data), getattr(image, "mask", None)
-    if reason := not_dark(headers) or _timeless_master(headers, seconds, name, options):
-        return _skipped(name, reason, headers, data.shape, options)
-    shape = image_shape(data.shape, name)
     if data.dtype.kind not in "uif":
         raise HotfitError(f"{name}: holds {data.dtype} values, not counts; give integers or floats")
-    return _frame(name, headers, shape, _array_reader(data.reshape(shape), mask, name), seconds, options)
-
-
-def _array_reader(data: np.ndarray, mask: Any, name: str) -> ArrayRows:
+    data = data.reshape(image_shape(data.shape, name))
     if mask is None or not np.any(mask):
         return ArrayRows(data, Coding(data.dtype))
     if np.size(mask) != data.size:
@@ -232,24 +278,12 @@ def _array_reader(data: np.ndarray, mask: Any, name: str) -> ArrayRows:
     return ArrayRows(data, Coding(FLOAT32), np.reshape(mask, data.shape).astype(bool))
 
 
-def _timeless_master(headers: Headers, seconds: float | None, name: str, options: Options) -> str:
-    """Return why a master cannot be used, or an empty string; single frames without a time are an error."""
-    if seconds is None and is_master(image_type_of(headers)):
-        try:
-            exposure_of(headers, name, options)
-        except HotfitError:
-            return f"its image type is {image_type_of(headers)!r}, and its exposure time is not known"
-    return ""
-
-
 def _skipped(name: str, reason: str, headers: Headers, shape: tuple[int, ...], options: Options) -> Skipped:
     try:
         exposure = exposure_of(headers, name, options).seconds
     except HotfitError:
         exposure = math.nan
-    return Skipped(
-        name, reason, image_type_of(headers), exposure, headers.number(TEMPERATURE_KEYS), tuple(shape)
-    )
+    return Skipped(name, reason, image_type_of(headers), exposure, temperature_of(headers), tuple(shape))
 
 
 def _frame(
@@ -260,13 +294,23 @@ def _frame(
     seconds: float | None,
     options: Options,
     remarks: tuple[str, ...] = (),
-) -> Frame:
+) -> Frame | Skipped:
     image_type = image_type_of(headers)
-    cut = cut_of(headers, shape, name, options)
-    exposure = exposure_of(headers, name, options) if seconds is None else _listed(seconds, name)
     combined, averaged, master = n_combined_of(headers), n_averaged_of(headers), is_master(image_type)
+    try:
+        exposure = exposure_of(headers, name, options) if seconds is None else _listed(seconds, name)
+    except HotfitError:
+        if not master:
+            raise
+        reason = f"its image type is {image_type!r}, and its exposure time is not known"
+        return _skipped(name, reason, headers, shape, options)
+    cut = cut_of(headers, shape, name, options)
     remarks = (
         *((NO_TYPE,) * (not image_type)),
+        *(
+            (f"its image type is {image_type!r}, taken as a dark",)
+            * (bool(image_type) and not called_dark(image_type))
+        ),
         *exposure.remarks,
         *((MASTER_OF_UNKNOWN,) * (master and combined == 1)),
         *((f"the camera averaged {averaged} exposures in it",) * (averaged > 1)),
@@ -276,7 +320,7 @@ def _frame(
     return Frame(
         name=name,
         exposure=exposure.seconds,
-        temperature=headers.number(TEMPERATURE_KEYS),
+        temperature=temperature_of(headers),
         n_combined=combined * averaged,
         master=combined > 1 or master,
         image_type=image_type,

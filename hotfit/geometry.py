@@ -9,9 +9,8 @@ import numpy as np
 
 from hotfit.errors import HotfitError
 from hotfit.headers import Headers, Options
-from hotfit.readers import FLOAT32, UINT16, Coding, Rows
+from hotfit.readers import FLOAT32, Coding, Rows
 
-TOP = 2**16 - 1
 AXIS = re.compile(r"(\d+):(\d+)|(-?)\*|:?")
 
 
@@ -47,6 +46,7 @@ class Section(NamedTuple):
 class Cut(NamedTuple):
     """What is left of a stored image: `trim`, minus the level of `overscan` if there is one."""
 
+    rows: int
     columns: int
     trim: Section
     overscan: Section | None
@@ -55,6 +55,11 @@ class Cut(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Rows and columns that are left."""
         return self.trim.rows.size, self.trim.columns.size
+
+    @property
+    def overscan_columns(self) -> slice:
+        """Columns that hold a level of each row."""
+        return slice(self.overscan.columns.first, self.overscan.columns.last)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -83,7 +88,7 @@ def cut_of(headers: Headers, shape: tuple[int, int], name: str, options: Options
                 f"{name}: the overscan {options.overscan} ends before the image does; trim the image to the "
                 f"same {'rows' if by_rows(overscan) else 'columns'} with --trim"
             )
-    return Cut(shape[1], trim, overscan)
+    return Cut(*shape, trim, overscan)
 
 
 def by_rows(overscan: Section) -> bool:
@@ -121,10 +126,23 @@ def _span(axis: str, size: int) -> Span | None:
 
 @dataclass(frozen=True, eq=False)
 class CutRows:
-    """Rows of an image after overscan subtraction (median, as in the CCD Guide) and trimming."""
+    """Rows of an image after overscan subtraction (median, as in the CCD Guide) and trimming.
+
+    Attributes
+    ----------
+    whole : Rows
+        The image as it is stored.
+    cut : Cut
+    strip : ndarray or None
+        Rows of overscan, as they are stored, where these give a level to each column.
+    full : float
+        Stored counts from which on a sample is beyond the converter: infinite, whatever its overscan.
+    """
 
     whole: Rows
     cut: Cut
+    strip: np.ndarray | None = None
+    full: float = math.inf
 
     @property
     def coding(self) -> Coding:
@@ -141,25 +159,38 @@ class CutRows:
             first, last = rows.last - last, rows.last - first
         else:
             first, last = rows.first + first, rows.first + last
-        band = CCDData(self._stored(first, last), unit="adu")
+        counts = stored_rows(self.whole, first, last, self.cut.columns)
+        band = CCDData(counts, unit="adu")
         if self.cut.overscan is not None:
-            full = (band.data == TOP) & (band.data.dtype == UINT16)
-            level = CCDData(self._overscan(band.data), unit="adu")
-            axis = 1 if by_rows(self.cut.overscan) else 0
+            level = CCDData(
+                counts[:, self.cut.overscan_columns] if self.strip is None else self.strip, unit="adu"
+            )
+            axis = 1 if self.strip is None else 0
             band = subtract_overscan(band, overscan=level, overscan_axis=axis, median=True, add_keyword=None)
-            # What the converter cut off stays beyond any level.
-            band.data[full] = math.inf
+            band.data[counts >= self.full] = math.inf
         ends = (columns.last, columns.first + 1) if columns.backwards else (columns.first + 1, columns.last)
         section = f"[{ends[0]}:{ends[1]},{'-*' if rows.backwards else '*'}]"
         out[...] = trim_image(band, fits_section=section, add_keyword=None).data
 
-    def _stored(self, first: int, last: int) -> np.ndarray:
-        counts = np.empty((last - first, self.cut.columns), self.whole.coding.native)
-        self.whole.read(first, last, counts)
-        return counts
 
-    def _overscan(self, band: np.ndarray) -> np.ndarray:
-        rows, columns = self.cut.overscan
-        if by_rows(self.cut.overscan):
-            return band[:, columns.first : columns.last]
-        return self._stored(rows.first, rows.last)
+def cut_rows(whole: Rows, cut: Cut) -> CutRows:
+    """Return the reader of what `cut` leaves of an image whose rows `whole` reads."""
+    if cut.overscan is None or by_rows(cut.overscan):
+        return CutRows(whole, cut)
+    rows = cut.overscan.rows
+    return CutRows(whole, cut, strip=stored_rows(whole, rows.first, rows.last, cut.columns))
+
+
+def stored_rows(whole: Rows, first: int, last: int, columns: int) -> np.ndarray:
+    """Read rows `first` to `last` (exclusive) of an image as it is stored."""
+    counts = np.empty((last - first, columns), whole.coding.native)
+    whole.read(first, last, counts)
+    return counts
+
+
+def overscan_of(reader: CutRows) -> tuple[np.ndarray, float]:
+    """Return all counts of an image as it is stored, and the median of its overscan, in adu."""
+    counts = stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns)
+    where = reader.cut.overscan
+    part = counts[where.rows.first : where.rows.last, where.columns.first : where.columns.last]
+    return counts, float(np.nanmedian(part))

@@ -38,9 +38,6 @@ COMBINED_KEYS = (
     "NCOMBINE",
     "STACKCNT",
     "SNAPSHOT",
-    "NUMFRAME",
-    "NSTACKED",
-    "DARKAVG",
     "DARK_CNT",
     "BIAS_CNT",
     "ESO PRO DATANCOM",
@@ -70,7 +67,15 @@ SETTING_KEYS = {
 
 DARK_TYPES = frozenset({"dark", "dark frame", "darkframe", "darks"})
 BIAS_TYPES = frozenset({"bias", "bias frame", "biasframe", "biases", "zero", "zero frame", "offset"})
+ABSOLUTE_ZERO = -273.15
+KINDS = frozenset({"dark", "bias", "zero", "light", "flat", "object", "science"})
+UNKNOWN_TYPES = frozenset({"unknown", "none", "undefined", "n a", "na", "null"})
 MASTER_WORDS = frozenset({"master", "super", "combined", "mean", "median", "stacked", "integration"})
+
+
+# What `mixed` may name besides: a type that is no dark, and combined frames beside their constituents.
+ANY_TYPE = "IMAGETYP"
+MASTERS = "NCOMBINE"
 
 
 class Options(NamedTuple):
@@ -136,14 +141,14 @@ def _value(header: Mapping[str, Any], key: str) -> Any:
         card = copy(header.cards[key])
         card.verify("silentfix")
         value = card.value
-    if isinstance(value, fits.card.Undefined):
+    if isinstance(value, fits.card.Undefined | fits.Header):
         return None
     return (value.strip() or None) if isinstance(value, str) else value
 
 
 def as_number(value: Any) -> float:
     """Return `value` as a float, NaN if it is not a number."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or "_" in str(value):
         return math.nan
     try:
         return float(value)
@@ -158,12 +163,20 @@ def image_type_of(headers: Headers) -> str:
     """Return the image type as written; a FRAME that only counts frames is not one."""
     for key in TYPE_KEYS:
         value = headers.value(key)
-        if isinstance(value, str) and any(letter.isalpha() for letter in value):
+        if isinstance(value, str) and _is_type(key, value):
             return value
     number = headers.number(TYPE_NUMBER_KEYS)
     # OBJECT names a star more often than a kind of image.
     kind = TYPE_NUMBERS.get(number) or str(headers.value("OBJECT") or "")
-    return kind if number in TYPE_NUMBERS or _plain_type(kind) in DARK_TYPES | BIAS_TYPES else ""
+    return kind if number in TYPE_NUMBERS or called_dark(kind) else ""
+
+
+def _is_type(key: str, value: str) -> bool:
+    """Whether `value` says what an image is; FRAME may be a number, or say how much of the chip was read."""
+    words = _words(value)
+    if not any(word.isalpha() for word in words) or " ".join(words) in UNKNOWN_TYPES:
+        return False
+    return key != "FRAME" or bool(KINDS & set(words))
 
 
 def _words(image_type: str) -> list[str]:
@@ -182,7 +195,7 @@ def _parted(word: str) -> list[str]:
 
 def _plain_type(image_type: str) -> str:
     """Return the type without the words that say it is a combination."""
-    return " ".join(word for word in _words(image_type) if word not in MASTER_WORDS)
+    return " ".join(word for word in _words(image_type) if word not in MASTER_WORDS | {"raw"})
 
 
 def is_bias(image_type: str) -> bool:
@@ -195,13 +208,19 @@ def is_master(image_type: str) -> bool:
     return bool(MASTER_WORDS & set(_words(image_type)))
 
 
-def not_dark(headers: Headers) -> str:
+def not_dark(headers: Headers, options: Options) -> str:
     """Return why this is not a dark or bias to fit, or an empty string."""
     image_type = image_type_of(headers)
-    if image_type and _plain_type(image_type) not in DARK_TYPES | BIAS_TYPES:
+    if image_type and not called_dark(image_type) and ANY_TYPE not in options.mixed:
         return f"its image type is {image_type!r}"
     done = str(headers.value("CALSTAT") or "")
-    return f"it is calibrated already (CALSTAT = {done!r})" if set("DF") & set(done.upper()) else ""
+    calibrated = re.fullmatch("[BDFCM]+", done) and set("DF") & set(done)
+    return f"it is calibrated already (CALSTAT = {done!r})" if calibrated else ""
+
+
+def called_dark(image_type: str) -> bool:
+    """Whether the type says dark or bias, combined or not."""
+    return _plain_type(image_type) in DARK_TYPES | BIAS_TYPES
 
 
 # --- claims about the detector and the set
@@ -219,12 +238,14 @@ def gain_claims(headers: Headers) -> tuple[Claim, ...]:
         for claim in _claims(headers, GAIN_KEYS)
         # On many cameras GAIN is the number of a setting; a fraction, or a comment, tells that it is not.
         if claim.value != 1
-        and (claim.key != "GAIN" or claim.value % 1 or _in_electrons(headers.comment("GAIN")))
+        and (claim.key != "GAIN" or _is_gain(claim.value, headers.comment("GAIN").lower()))
     )
 
 
-def _in_electrons(comment: str) -> bool:
-    return re.search(r"\be(-|lectrons?)?\s*(/|per)\s*(adu|dn|count)", comment, re.IGNORECASE) is not None
+def _is_gain(value: float, comment: str) -> bool:
+    if re.search(r"\be(-|lectrons?)?\s*(/|per)\s*(adu|dn|count)", comment):
+        return True
+    return bool(value % 1) and not re.search(r"(adu|dn|counts?)\s*(/|per)\s*e|\bdb\b", comment)
 
 
 def read_noise_claims(headers: Headers) -> tuple[Claim, ...]:
@@ -249,7 +270,13 @@ def n_averaged_of(headers: Headers) -> int:
 
 
 def _count(value: float) -> int:
-    return int(value) if 1 <= value < 1e6 else 1
+    return int(value) if 1 <= value < 1e6 and not value % 1 else 1
+
+
+def temperature_of(headers: Headers) -> float:
+    """Return the temperature in degrees C, NaN if it is not known or none."""
+    value = headers.number(TEMPERATURE_KEYS)
+    return value if value > ABSOLUTE_ZERO else math.nan
 
 
 def settings_of(headers: Headers) -> dict[str, float | str]:
@@ -257,7 +284,7 @@ def settings_of(headers: Headers) -> dict[str, float | str]:
     found = {key: headers.value(key) for key in SETTING_KEYS}
     numbers = {key: as_number(value) for key, value in found.items()}
     return {
-        key: str(value) if math.isnan(numbers[key]) else numbers[key]
+        key: " ".join(str(value).split()) if math.isnan(numbers[key]) else numbers[key]
         for key, value in found.items()
         if value is not None
     }

@@ -127,7 +127,9 @@ def doubt_read_noise(
     )
 
 
-def decide_saturation(given: float | None, claims: Sequence[Claim], found: float, top: float) -> Decision:
+def decide_saturation(
+    given: float | None, claims: Sequence[Claim], found: float, top: float, *, pedestal: float = 0.0
+) -> Decision:
     """Saturation level in adu (inf: unknown).
 
     Parameters
@@ -140,19 +142,22 @@ def decide_saturation(given: float | None, claims: Sequence[Claim], found: float
         What the darks show.
     top : float
         The highest sample.
+    pedestal : float
+        Overscan level that `found` and `top` do not have any more, but users and headers count.
     """
     if given is not None:
-        return Decision(float(given), "user")
+        return Decision(float(given) - pedestal, "user")
     notes = []
-    for key, value in claims:
+    for key, claimed in claims:
+        value = claimed - pedestal
         if top <= value < found:
             return Decision(value, "header", tuple(notes))
         if value < min(top, found):
-            notes.append(f"header {key} = {value:g} adu is not used: samples reach {top:g} adu")
+            notes.append(f"header {key} = {claimed:g} adu is not used: samples reach {top:g} adu")
         elif found <= top and value > (1 + LEVEL_AGREEMENT) * found:
-            notes.append(f"header {key} = {value:g} adu is not used: pixels are full at {found:.0f} adu")
+            notes.append(f"header {key} = {claimed:g} adu is not used: pixels are full at {found:.0f} adu")
     if not np.isfinite(found):
         notes.append(
             "no saturation level shows in these floats: full pixels look bent unless saturation is given"
         )
-    return Decision(found, "darks", tuple(notes))
+    return Decision(float(found), "darks", tuple(notes))

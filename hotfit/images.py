@@ -1,9 +1,10 @@
-"""Which images a FITS file holds, and where and how their numbers are stored; the data are not touched."""
+"""Which images a FITS file or HDUList holds, and where and how their numbers are stored."""
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from astropy.io import fits
 
 from hotfit.errors import HotfitError
 from hotfit.headers import Headers
-from hotfit.readers import GZIP_MAGIC, STORED, Coding, FileRows, MaskedRows, PackedRows, Rows, TiledImage
+from hotfit.readers import GZIP_MAGIC, STORED, Coding, FileRows, MaskedRows, Rows, TiledImage
 
 SCALING = (("BSCALE", 1.0), ("BZERO", 0.0))
 
@@ -20,19 +21,24 @@ ALL = "all"
 COMPANIONS = frozenset({"MASK", "UNCERT", "DQ", "ERR", "ERROR", "VAR", "VARIANCE", "WEIGHT"})
 """Extensions that describe an image and are none themselves."""
 
+NO_FOLDER_NAMES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+)
+"""What Windows takes for a device."""
+
 MOST_SQUEEZED = 2000
 """No compression of counts is stronger than this: a header that says more is damaged."""
 
 
 @dataclass(frozen=True)
-class FileImage:
-    """One image of a file: HDU index, header of its own, shape, and the reader of its rows."""
+class Image:
+    """One image among others: its HDU, what to call it, its shape, and the reader of its rows."""
 
     index: int
     label: str
     header: fits.Header
     shape: tuple[int, int]
-    reader: Rows | PackedRows | TiledImage
+    reader: Rows | TiledImage
 
 
 def is_packed(path: Path, name: str) -> bool:
@@ -42,6 +48,8 @@ def is_packed(path: Path, name: str) -> bool:
             magic = file.read(6)
     except FileNotFoundError:
         raise HotfitError(f"{name}: no such file; check the name and the folder") from None
+    except IsADirectoryError:
+        raise HotfitError(f"{name}: is a folder; name its files") from None
     except OSError as error:
         raise HotfitError(f"{name}: cannot be opened ({error.strerror}); check its permissions") from error
     if not magic:
@@ -53,26 +61,34 @@ def is_packed(path: Path, name: str) -> bool:
     return False
 
 
-def images_of(hdus: fits.HDUList, path: Path, ext: int | str | None, name: str) -> list[FileImage]:
+def images_of(
+    hdus: fits.HDUList, ext: int | str | None, name: str, reader_of: Callable[[int], Rows | TiledImage]
+) -> list[Image]:
     """Return the image that `ext` names, the first if it is None, or every one if it is "all".
+
+    Parameters
+    ----------
+    hdus : HDUList
+    ext : int, str or None
+    name : str
+        What messages call it.
+    reader_of : callable
+        Makes the reader of an HDU from its index.
 
     Raises
     ------
     HotfitError
-        There is none, it is cut short, or is not one 2-D image of counts.
+        There is no such image, or it is not one 2-D image of counts.
     """
-    packed = is_packed(path, name)
     indices = all_images(hdus, name) if ext == ALL else [image_index(hdus, ext, name)]
-    mask = None if ext is not None or _costly(hdus, packed) else _mask_of(hdus, indices[0])
-    needed = [*indices, *([] if mask is None else [mask])]
-    readers = _unpacked_together({index: _reader(hdus[index], index, path, packed, name) for index in needed})
-    if mask is not None:
-        readers[indices[0]] = MaskedRows(readers[indices[0]], readers[mask])
-    labels = _labels([hdus[index].name for index in indices], indices)
-    return [
-        FileImage(index, label, hdus[index].header, image_shape(hdus[index].shape, name), readers[index])
-        for index, label in zip(indices, labels, strict=True)
-    ]
+    labels = labels_of([hdus[index].name for index in indices], indices)
+    images = []
+    for index, label in zip(indices, labels, strict=True):
+        shape, reader = image_shape(hdus[index].shape, name), reader_of(index)
+        if (mask := _mask_of(hdus, index)) is not None:
+            reader = MaskedRows(reader, reader_of(mask))
+        images.append(Image(index, label, hdus[index].header, shape, reader))
+    return images
 
 
 def image_index(hdus: fits.HDUList, ext: int | str | None, name: str) -> int:
@@ -106,21 +122,15 @@ def all_images(hdus: fits.HDUList, name: str, *, stop_at_first: bool = False) ->
 
 
 def _has_image(hdu: fits.hdu.base._BaseHDU) -> bool:
-    return getattr(hdu, "is_image", False) and len(hdu.shape) > 0
+    return getattr(hdu, "is_image", False) and len(hdu.shape) > 1
 
 
-def count_images(hdus: fits.HDUList, packed: bool) -> int:
-    """Return how many images of its own a file holds, 1 where it costs much to know or cannot be known."""
-    if not _costly(hdus, packed):
-        # Damage behind the image that is used is no concern of anybody.
-        with suppress(Exception):
-            return len(all_images(hdus, ""))
+def count_images(hdus: fits.HDUList) -> int:
+    """Return how many images of its own a file holds, 1 where that cannot be known."""
+    # Damage behind the image that is used is no concern of anybody.
+    with suppress(Exception):
+        return len(all_images(hdus, ""))
     return 1
-
-
-def _costly(hdus: fits.HDUList, packed: bool) -> bool:
-    """Whether a look behind a raw image needs a second decompression of the file."""
-    return packed and _has_image(hdus[0]) and hdus[0].header.get("BITPIX", 0) > 0
 
 
 def _mask_of(hdus: fits.HDUList, index: int) -> int | None:
@@ -131,11 +141,13 @@ def _mask_of(hdus: fits.HDUList, index: int) -> int | None:
     return None
 
 
-def _labels(names: list[str], indices: list[int]) -> list[str]:
+def labels_of(names: list[str], indices: list[int]) -> list[str]:
     """Return what to call the images: EXTNAME where it tells them apart and can name a folder, else index."""
-    usable = all(re.fullmatch(r"\w[\w. -]*", name) for name in names)
-    distinct = len({name.casefold() for name in names}) == len(names)
-    return [name.strip() for name in names] if usable and distinct else [str(index) for index in indices]
+    folded = {name.strip().casefold() for name in names}
+    usable = all(re.fullmatch(r"\w[\w. -]*(?<![. ])", name.strip()) for name in names)
+    if usable and len(folded) == len(names) and not folded & NO_FOLDER_NAMES:
+        return [name.strip() for name in names]
+    return [str(index) for index in indices]
 
 
 def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
@@ -159,30 +171,24 @@ def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def _reader(
-    hdu: fits.hdu.base._BaseHDU, index: int, path: Path, packed: bool, name: str
-) -> FileRows | PackedRows | TiledImage:
+def file_reader(hdus: fits.HDUList, index: int, path: Path, name: str) -> FileRows | TiledImage:
+    """Return the reader of one HDU of an uncompressed file; its data are not touched.
+
+    Raises
+    ------
+    HotfitError
+        It is cut short, or holds no counts.
+    """
+    hdu = hdus[index]
     shape, coding = image_shape(hdu.shape, name), _coding(hdu.header, name)
+    size = math.prod(shape) * coding.stored.itemsize
     start, span = hdu.fileinfo()["datLoc"], hdu.fileinfo()["datSpan"]
-    tiled = isinstance(hdu, fits.CompImageHDU)
-    length = span if tiled else math.prod(shape) * coding.stored.itemsize
-    if not packed:
-        _check_length(path, start + length, name)
-    if tiled:
-        _check_tiles(math.prod(shape) * coding.stored.itemsize, span, name)
+    if isinstance(hdu, fits.CompImageHDU):
+        _check_length(path, start + span, name)
+        _check_tiles(size, span, name)
         return TiledImage(path, index, shape, coding)
-    if packed:
-        return PackedRows(path, start, shape[1], coding, start + length)
+    _check_length(path, start + size, name)
     return FileRows(path, start, shape[1], coding)
-
-
-def _unpacked_together(readers: dict) -> dict:
-    """Let all images of a compressed file ask for as much of it as the last one needs."""
-    needed = max((reader.length for reader in readers.values() if isinstance(reader, PackedRows)), default=0)
-    return {
-        index: replace(reader, length=needed) if isinstance(reader, PackedRows) else reader
-        for index, reader in readers.items()
-    }
 
 
 def _check_length(path: Path, needed: int, name: str) -> None:

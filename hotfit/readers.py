@@ -125,18 +125,10 @@ class MaskedRows:
 
 
 @dataclass(frozen=True)
-class PackedRows:
-    """Rows in a file that is compressed as a whole; `length` bytes of it are needed."""
+class PackedFile:
+    """An image in a file that is compressed as a whole: what it holds is known when it is unpacked."""
 
     path: Path
-    offset: int
-    columns: int
-    coding: Coding
-    length: int
-
-    def unpack(self, _: "Scratch", containers: "Scratch") -> FileRows:
-        """Decompress the file, or find it decompressed already, and return the reader of its rows."""
-        return FileRows(containers.plain(self.path, self.length), self.offset, self.columns, self.coding)
 
 
 @dataclass(frozen=True)
@@ -148,13 +140,12 @@ class TiledImage:
     shape: tuple[int, int]
     coding: Coding
 
-    def unpack(self, scratch: "Scratch", _: "Scratch") -> FileRows:
-        """Write the counts to a file as native uint16 or float32 and return the reader of its rows."""
+    def unpack(self, target: Path) -> FileRows:
+        """Write the counts to file `target`, native uint16 or float32, and return the reader of its rows."""
         with fits.open(self.path, memmap=False, do_not_scale_image_data=True) as hdus:
             raw = hdus[self.hdu].data.reshape(self.shape)
         counts = np.empty(self.shape, self.coding.native)
         self.coding.decode(raw, counts)
-        target = scratch.new()
         counts.tofile(target)
         return FileRows(target, 0, self.shape[1], Coding(counts.dtype))
 
@@ -176,16 +167,12 @@ class Scratch:
         self._files += 1
         return self._folder / f"{self._files}.raw"
 
-    def plain(self, path: Path, length: int) -> Path:
-        """Return the first `length` bytes of gzip or bzip2 file `path` as a file, unpacked but once."""
+    def plain(self, path: Path) -> Path:
+        """Return gzip or bzip2 file `path` as a file that is not compressed, unpacked but once."""
         if path not in self._plain:
             target = self.new()
             with _decompressed(path) as packed, target.open("wb") as out:
-                while length > 0 and (part := packed.read(min(length, CHUNK))):
-                    out.write(part)
-                    length -= len(part)
-            if length > 0:
-                raise EOFError(f"it ends {length} bytes early")
+                shutil.copyfileobj(packed, out, CHUNK)
             self._plain[path] = target
         return self._plain[path]
 
@@ -204,22 +191,5 @@ def _decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File:
 Rows = FileRows | ArrayRows | MaskedRows
 """Readers whose rows can be read."""
 
-Packed = PackedRows | TiledImage
-"""Readers that must be unpacked before."""
-
-
-def unpacked(reader: Rows | Packed, scratch: Scratch, containers: Scratch) -> Rows:
-    """Return a reader whose rows can be read.
-
-    Parameters
-    ----------
-    reader : Rows or Packed
-    scratch : Scratch
-        Where the counts of this set go.
-    containers : Scratch
-        Where decompressed files go, which may hold the images of other sets too.
-    """
-    if isinstance(reader, MaskedRows):
-        image, mask = (unpacked(part, scratch, containers) for part in (reader.image, reader.mask))
-        return MaskedRows(image, mask)
-    return reader.unpack(scratch, containers) if isinstance(reader, Packed) else reader
+Packed = PackedFile | TiledImage
+"""What must be unpacked before there are rows to read."""

@@ -30,6 +30,12 @@ def converter_step(values) -> float:
     return float(min(differing & -differing, 256)) if differing else 1.0
 
 
+def is_whole(values) -> bool:
+    """Whether all samples, missing ones aside, are numbers that a 16-bit converter can give."""
+    frames = (row[np.isfinite(row)] for row in values)
+    return all(((known == np.rint(known)) & (known >= 0) & (known <= 65535)).all() for known in frames)
+
+
 def highest(values) -> float:
     """Highest finite sample: what lies beyond the converter is infinite, what is missing is nan."""
     return max(float(row[np.isfinite(row)].max(initial=0)) for row in values)
@@ -55,8 +61,11 @@ def saturation_level(values, group, group_exposure, step: float) -> float:
 
 
 def ceiling(top: float, step: float) -> float:
-    """Largest value of the converter whose largest sample is `top`: exact if reached, else 16 bits."""
-    for bits in (8, 10, 12, 14):
+    """Largest value of the converter whose largest sample is `top`: exact if reached, else 16 bits.
+
+    15 bits are what 16 bits without BZERO hold.
+    """
+    for bits in (8, 10, 12, 14, 15):
         if top == 2**bits - 1:
             return top
     return 2**16 - max(step, 1.0) if top < 2**16 - max(step, 1.0) else min(top, 2.0**16 - 1)

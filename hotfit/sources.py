@@ -1,6 +1,7 @@
 """Which frames: expands what the user gave into single files and objects; no header is read here."""
 
 import codecs
+import errno
 import glob
 import os
 import re
@@ -13,6 +14,10 @@ from astropy.io import fits
 
 from hotfit.errors import HotfitError
 
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf"
+LISTED = re.compile(
+    rf'(?:"(?P<quoted>[^"]+)"|(?P<bare>.+?))(?:(?:\s*,\s*|\s+)(?P<seconds>{NUMBER})\s*s?)?', re.IGNORECASE
+)
 FITS_NAME = re.compile(r"\.(fits?|fts)(\.(fz|gz|bz2))?$", re.IGNORECASE)
 
 
@@ -70,6 +75,7 @@ def _in_memory(item: Any) -> bool:
 
 
 def _expand(text: str) -> Iterator[Source]:
+    _check_name(text)
     text = _from_windows(text)
     path = Path(text)
     if path.is_dir():
@@ -82,6 +88,16 @@ def _expand(text: str) -> Iterator[Source]:
     if glob.has_magic(text):
         return _matching(text)
     return iter([Source(path, text)])
+
+
+def _check_name(name: str) -> None:
+    """Refuse what no file can be called."""
+    try:
+        Path(name).stat()
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            shown = ascii(name[:60])
+            raise HotfitError(f"{shown}: cannot be the name of a file; give a file or folder") from None
 
 
 def _from_windows(text: str) -> str:
@@ -126,36 +142,29 @@ def _in_list(path: Path) -> Iterator[Source]:
 def _text_of(data: bytes) -> str:
     """Decode UTF-8, or what a Windows console redirects into a file."""
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8-sig")
+    text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    if "\0" in text:
+        raise UnicodeDecodeError("utf-8", data[:1], 0, 1, "NUL")
+    return text
 
 
 def _listed(folder: Path, line: str) -> Source | None:
     """Read ``file`` or ``file seconds``, None from a comment; a name may hold blanks and #, or be quoted."""
-    quoted = re.match(r'"([^"]+)"', line)
-    name, rest = (quoted[1], line[quoted.end() :]) if quoted else (line, "")
-    if "\\" in name and not (folder / name).exists():
-        name = name.replace("\\", "/")
-    if not (folder / name).exists():
-        name, rest = _uncommented(name), _uncommented(rest)
-    if not quoted and not (folder / name).exists():
-        name, rest = _seconds_apart(name)
-    if not name:
+    quoted = re.match(r'("[^"]+")?', line)[0]
+    for text in (line, quoted + re.sub(r"(^|\s)#.*", "", line.removeprefix(quoted)).rstrip()):
+        whole = _in_folder(folder, text)
+        if text and whole.exists():
+            return Source(whole, str(whole))
+    if not text:
         return None
-    try:
-        seconds = float(_uncommented(rest)) if _uncommented(rest) else None
-    except ValueError:
-        name, seconds = f"{name} {rest}", None
-    return Source(folder / name, str(folder / name), seconds)
+    match = LISTED.fullmatch(text)
+    path = _in_folder(folder, match["quoted"] or match["bare"])
+    return Source(path, str(path), float(match["seconds"]) if match["seconds"] else None)
 
 
-def _uncommented(text: str) -> str:
-    return re.sub(r"(^|\s)#.*", "", text).strip()
-
-
-def _seconds_apart(text: str) -> tuple[str, str]:
-    """Split the last word off, if there are two."""
-    name, *last = text.rsplit(maxsplit=1) or [""]
-    return name, "".join(last)
+def _in_folder(folder: Path, name: str) -> Path:
+    _check_name(str(folder / name))
+    return folder / (name if (folder / name).exists() else name.replace("\\", "/"))
 
 
 def _with_exposures(sources: list[Source], exposure: Sequence[float] | None) -> list[Source]:

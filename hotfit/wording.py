@@ -1,9 +1,9 @@
 """What the command line tells: the table of frames and the summary, as lines of text and as data."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from hotfit.darkset import DarkSet
+from hotfit.darks import Roll
 from hotfit.flags import DQ, MEANING
 from hotfit.frames import Frame, Skipped
 from hotfit.result import DarkFit, number
@@ -12,9 +12,9 @@ COLUMNS = ("file", "type", "exposure", "temperature", "shape", "used")
 RIGHT_ALIGNED = ("exposure", "temperature", "shape")
 
 
-def table_of(darks: DarkSet) -> Iterator[str]:
-    """Yield the table of frames, used and skipped, and the notes on them."""
-    rows = [COLUMNS, *(_cells(item) for item in (*darks.frames, *darks.skipped))]
+def table_of(roll: Roll) -> Iterator[str]:
+    """Yield the table of frames, used and skipped."""
+    rows = [COLUMNS, *(_cells(item) for item in (*roll.frames, *roll.skipped))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS) - 1)]
     for row in rows:
         aligned = [
@@ -22,7 +22,11 @@ def table_of(darks: DarkSet) -> Iterator[str]:
             for column, cell, width in zip(COLUMNS, row, widths, strict=False)
         ]
         yield "  ".join((*aligned, row[-1]))
-    for note in darks.notes:
+
+
+def told(notes: Iterable[str]) -> Iterator[str]:
+    """Yield each note as a line."""
+    for note in notes:
         yield f"note: {_printable(note)}"
 
 
@@ -48,12 +52,12 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
-def frames_as_data(darks: DarkSet) -> dict:
+def frames_as_data(roll: Roll, notes: Iterable[str]) -> dict:
     """The table of frames as plain types, ready for JSON."""
     return {
-        "used": [{**_described(frame), "frames_combined": frame.n_combined} for frame in darks.frames],
-        "skipped": [{**_described(item), "reason": item.reason} for item in darks.skipped],
-        "notes": list(darks.notes),
+        "used": [{**_described(frame), "frames_combined": frame.n_combined} for frame in roll.frames],
+        "skipped": [{**_described(item), "reason": item.reason} for item in roll.skipped],
+        "notes": list(notes),
     }
 
 
@@ -96,8 +100,7 @@ def summary_of(fit: DarkFit) -> Iterator[str]:
             bad = "*" if flag.name in fit.rules.bad else " "
             yield f"  {bad} {flag.name:16}  {facts['flags'][flag.name]:8}  {MEANING[flag]}"
     yield f"HOT means above {fit.hot_limit:.3g} {unit}; flags with a * are masked"
-    for note in fit.notes:
-        yield f"note: {_printable(note)}"
+    yield from told(fit.notes)
 
 
 def _gain_in_words(facts: dict) -> str:

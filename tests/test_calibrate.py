@@ -6,6 +6,7 @@ import pytest
 from hotfit import simulate
 from hotfit.calibrate import calibrate, sample_rows
 from hotfit.darks import cube_darks
+from hotfit.errors import HotfitError
 from hotfit.noise import fit_variance, trimmed_variance
 from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
 
@@ -222,3 +223,10 @@ def test_gaps_in_many_samples_leave_enough_pixels():
     holed = np.where(np.random.default_rng(0).random(cube.shape) < 0.15, np.nan, cube).astype(np.float32)
     calibration = calibrate(cube_darks(holed, exposure))
     assert calibration.detector.read_noise == pytest.approx(truth.read_noise, rel=0.1)
+
+
+def test_copies_with_gaps_are_copies():
+    cube = np.tile(np.random.default_rng(0).normal(1000, 7, (40, 50)).astype(np.float32), (6, 1, 1))
+    cube[:, 3, 4] = np.nan
+    with pytest.raises(HotfitError, match="do not differ"):
+        calibrate(cube_darks(cube, [0, 0, 0, 9, 9, 9]))

@@ -361,6 +361,12 @@ READ = {
     "HIERARCH key": ("HIERARCH ESO TEL T = 4.", {"exposure_key": "HIERARCH ESO TEL T"}, 4, 1),
     "unit in the value": ("EXPTIME = '250 ms'", {}, 0.25, 1),
     "unit in the comment": ("EXPTIME = 160000 / exposure time in ms", {}, 160, 1),
+    "unit behind a comma": ("EXPTIME = 5000 / Exposure time, msec", {}, 5, 1),
+    "unit alone": ("EXPTIME = 5000 / ms", {}, 5, 1),
+    "a word in the comment": ("EXPTIME = 300. / time to the nearest millisecond", {}, 300, 1),
+    "another word in the comment": ("EXPTIME = 300. / (millisecond resolution)", {}, 300, 1),
+    "a format in the comment": ("EXPTIME = 300. / in min:sec", {}, 300, 1),
+    "a country in the comment": ("EXPTIME = 5. / used in US surveys", {}, 5, 1),
     "unit in the comment, overruled": ("EXPTIME = 160 / exposure in ms", {"exposure_unit": "s"}, 160, 1),
     "total of averaged exposures": (
         "EXPTIME = 12.\nHIERARCH ESO DET DIT = 2.\nHIERARCH ESO DET NDIT = 6",
@@ -374,6 +380,7 @@ READ = {
     "Siril stack": ("EXPTIME = 60.\nSTACKCNT= 20\nIMAGETYP= 'DARK'", {}, 60, 20),
     "IRAF": ("EXPTIME = 60.\nNCOMBINE= 24\nIMCMB001= 'a.fits'", {}, 60, 24),
     "ESO product": ("EXPTIME = 60.\nHIERARCH ESO PRO DATANCOM = 5", {}, 60, 5),
+    "a mean level": ("EXPTIME = 60.\nNCOMBINE= 10.5", {}, 60, 1),
     "ASTAP": ("EXPTIME = 60.\nDARK_CNT= 11\nIMAGETYP= 'DARK'", {}, 60, 11),
 }
 
@@ -405,6 +412,13 @@ TYPES = {
     "HIERARCH ESO DPR TYPE = 'FLAT,LAMP'": False,
     "CALSTAT = 'BDF'": False,
     "CALSTAT = 'B'": True,
+    "CALSTAT = 'UNCALIBRATED'": True,
+    "IMAGETYP= 'UNKNOWN'": True,
+    "IMAGETYP= 'None'": True,
+    "IMAGETYP= 'raw dark'": True,
+    "FRAME   = 'FULL'": True,
+    "FRAME   = 'Light'": False,
+    "OBSTYPE = 'CAL'": False,
 }
 
 
@@ -420,26 +434,30 @@ def test_image_types(card):
 MASTERS = ["Master Dark", "MASTER_DARK", "MasterDark", "dark (master)", "Superdark", "Dark combined"]
 
 
+def image(seconds, **cards):
+    """A frame of four by four pixels."""
+    return fits.PrimaryHDU(np.ones((4, 4), np.uint16), fits.Header({"EXPTIME": seconds, **cards}))
+
+
 @pytest.mark.parametrize("kind", MASTERS)
 def test_masters_are_left_out_beside_single_frames_and_used_alone(kind):
-    def image(seconds, **cards):
-        return fits.PrimaryHDU(np.ones((4, 4), np.uint16), fits.Header({"EXPTIME": seconds, **cards}))
-
     singles = [image(9.0, IMAGETYP="Dark"), image(30.0, IMAGETYP="Dark")]
-    master = image(300.0, IMAGETYP=kind)
-    darks = open_darks([*singles, master])
-    assert len(darks.frames) == 2
-    assert repr(kind) in darks.skipped[0].reason
-    assert "single frames" in darks.skipped[0].reason
-    alone = open_darks([master, image(90.0, IMAGETYP=kind, NCOMBINE=7)])
+    of_singles, of_others = image(30.0, IMAGETYP=kind, NCOMBINE=7), image(90.0, IMAGETYP=kind, NCOMBINE=7)
+    unknown = image(90.0, IMAGETYP=kind)
+    darks = open_darks([*singles, of_singles, of_others, unknown])
+    assert [frame.name for frame in darks.frames] == ["frame 1", "frame 2", "frame 4"]
+    assert list(darks.n_combined) == [1, 1, 7]
+    reasons = [item.reason for item in darks.skipped]
+    assert all(repr(kind) in reason for reason in reasons)
+    assert "single frames of its exposure" in reasons[0]
+    assert "NCOMBINE, must be known" in reasons[1]
+    assert len(open_darks([*singles, of_singles, unknown], mixed=["NCOMBINE"]).frames) == 4
+    alone = open_darks([of_singles, unknown])
     assert list(alone.n_combined) == [7, 1]
     assert any("unknown number of frames" in note for note in alone.notes)
 
 
 def test_combined_frames_beside_their_constituents():
-    def image(seconds, **cards):
-        return fits.PrimaryHDU(np.ones((4, 4), np.uint16), fits.Header({"EXPTIME": seconds, **cards}))
-
     single, other, combined = image(90.0), image(30.0), image(90.0, NCOMBINE=10)
     with pytest.raises(HotfitError, match=r"frame 3: is combined from 10 frames .* \(frame 1\).*NCOMBINE"):
         open_darks([single, other, combined])

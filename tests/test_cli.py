@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, one line for every mistake."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from astropy.io import fits
 import hotfit
 from hotfit import cli, simulate
 from hotfit.flags import Rules
+from hotfit.readers import Scratch
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,31 @@ def test_dry_run_writes_nothing(darks, here, capsys):
     assert cli.main([str(darks), "--dry-run", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["used"]) == 16
     assert left_in(here) == []
+
+
+def test_the_table_stands_before_a_refusal(darks, here, capsys):
+    """When it is needed most."""
+    pattern = str(darks / "dark_0300s_00*.fits")
+    for options in ([], ["--dry-run"]):
+        assert cli.main([pattern, *options]) == 1
+        out, err = capsys.readouterr()
+        assert out.count("300 s") == 4
+        assert "needs two exposure times" in err
+    assert left_in(here) == []
+
+
+def test_compressed_files_are_not_unpacked_for_a_dry_run(darks, here, monkeypatch):
+    for path in darks.glob("*_*.fits"):
+        (here / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(Scratch, "plain", None)
+    assert cli.main([".", "--dry-run", "-q"]) == 0
+
+
+def test_trim_and_overscan_reach_the_frames(darks, here):
+    assert cli.main([str(darks), "--trim", "[1:70,*]", "--overscan", "[71:80]", "--mixed", "GAIN", "-q"]) == 0
+    fit = hotfit.DarkFit.read("hotfit-out")
+    assert fit.rate.shape == (60, 70)
+    assert abs(np.nanmedian(fit.intercept)) < 5
 
 
 def test_quiet_prints_nothing_and_verbose_more(darks, here, capsys):

@@ -13,6 +13,7 @@ import hotfit
 from hotfit import cli, simulate
 from hotfit.darks import find_darks, open_darks
 from hotfit.errors import HotfitError
+from hotfit.images import labels_of
 from hotfit.readers import Scratch
 
 MAPS = ("rate", "rate_error", "intercept", "slope_residual", "lack_of_fit", "scatter", "n_used", "dq")
@@ -124,27 +125,15 @@ def test_compressed_files_are_decompressed_once(plain, tmp_path, monkeypatch):
     unpacked = []
     plain_of = Scratch.plain
 
-    def counted(self, path, length):
+    def counted(self, path):
         before = len(self._plain)
-        found = plain_of(self, path, length)
+        found = plain_of(self, path)
         unpacked.extend([path] * (len(self._plain) - before))
         return found
 
     monkeypatch.setattr(Scratch, "plain", counted)
     hotfit.fit_darks(folder, memory=0.2, workers=1)
     assert sorted(unpacked) == sorted(folder.iterdir())
-
-
-def test_no_more_of_a_compressed_file_is_unpacked_than_is_needed(tmp_path):
-    """Whatever stands behind the image."""
-    image = fits.PrimaryHDU(np.arange(12, dtype=np.uint16).reshape(3, 4), fits.Header({"EXPTIME": 1.0}))
-    image.writeto(tmp_path / "a.fits")
-    path = tmp_path / "a.fits.gz"
-    path.write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes() + bytes(50_000_000)))
-    other = fits.PrimaryHDU(image.data + 1, image.header)
-    darks = open_darks([path, other])
-    sizes = [reader.path.stat().st_size for reader in darks.readers if hasattr(reader, "path")]
-    assert sizes == [2880 + 24]
 
 
 def test_no_room_to_unpack(plain, tmp_path, monkeypatch):
@@ -192,24 +181,53 @@ def test_compressed_mosaics(plain, expected, tmp_path):
         assert list(found.images) == ["CHIP1", "CHIP2"]
         assert found.pixels == 2 * 70 * 90
         for label in found.images:
-            with found.open(label) as darks:
+            with found.images[label].open() as darks:
                 fit = hotfit.fit_darks(darks)
     assert_same_maps(fit, expected)
 
 
-def test_a_choice_among_images_is_told(mosaic):
+def test_a_choice_among_images_is_told(mosaic, tmp_path):
     darks = open_darks(mosaic)
     assert any("the first of 2 images, 1 CHIP1, is used" in note for note in darks.notes)
     assert not any("images" in note for note in open_darks(mosaic, ext="CHIP2").notes)
+    opened = [fits.open(path) for path in mosaic.iterdir()]
+    assert any("the first of 2 images, 1 CHIP1" in note for note in open_darks(opened).notes)
+    for hdus in opened:
+        hdus.close()
+    packed = []
+    for i in range(2):
+        images = [make(fits.Header({"EXPTIME": 1.0 + i})) for make in (primary_image, extension_image)]
+        fits.HDUList(images).writeto(tmp_path / "two.fits", overwrite=True)
+        packed.append(tmp_path / f"two{i}.fits.gz")
+        packed[i].write_bytes(gzip.compress((tmp_path / "two.fits").read_bytes()))
+    assert any("the first of 2 images, 0 PRIMARY" in note for note in open_darks(packed).notes)
+
+
+def primary_image(header):
+    return fits.PrimaryHDU(np.ones((3, 4), np.uint16), header)
+
+
+def extension_image(header):
+    return fits.ImageHDU(np.ones((3, 4), np.uint16), header)
+
+
+@pytest.mark.parametrize(
+    ("names", "usable"), [("A B", True), ("A a", False), ("AUX B", False), ("A/ B", False)]
+)
+def test_extension_names_that_can_name_folders(names, usable):
+    assert labels_of(names.split(), [1, 2]) == (names.split() if usable else ["1", "2"])
 
 
 def test_extensions_without_usable_names_are_numbered(tmp_path):
+    lists = []
     for i in range(2):
         chips = [fits.ImageHDU(np.full((4, 4), i, np.uint16), name="SCI") for _ in range(2)]
         table = fits.table_to_hdu(hotfit_table())
         primary = fits.PrimaryHDU(header=fits.Header({"EXPTIME": 1.0 + i}))
-        fits.HDUList([primary, chips[0], table, chips[1]]).writeto(tmp_path / f"{i}.fits")
+        lists.append(fits.HDUList([primary, chips[0], table, chips[1]]))
+        lists[i].writeto(tmp_path / f"{i}.fits")
     assert list(find_darks(tmp_path, ext="all").images) == ["1", "3"]
+    assert list(find_darks(lists, ext="all").images) == ["1", "3"]
     with pytest.raises(HotfitError, match="find_darks"):
         open_darks(tmp_path, ext="all")
 
@@ -226,15 +244,27 @@ def test_files_with_other_extensions_are_refused(mosaic, plain):
         find_darks([mosaic, one], ext="all")
 
 
-def test_mask_that_ccdproc_wrote_marks_missing_samples(tmp_path):
-    data = np.arange(20, dtype=np.float32).reshape(4, 5)
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("container", "ext"), [("", None), ("", 0), ("", "all"), (".gz", None), ("memory", None)]
+)
+def test_mask_that_ccdproc_wrote_marks_missing_samples(tmp_path, dtype, container, ext):
+    data = np.arange(20).reshape(4, 5).astype(dtype)
+    items = []
     for i in range(2):
         mask = np.zeros((4, 5), bool)
         mask[i, 3] = True
-        meta = {"EXPTIME": 1.0 + i, "IMAGETYP": "DARK"}
-        CCDData(data, unit="adu", mask=mask, meta=meta).write(tmp_path / f"{i}.fits")
-    darks = open_darks(tmp_path)
-    got = darks.rows(0, 4)
+        hdus = CCDData(data, unit="adu", mask=mask, meta={"EXPTIME": 1.0 + i, "IMAGETYP": "DARK"}).to_hdu()
+        items.append(tmp_path / f"{i}.fits" if container != "memory" else hdus)
+        if container != "memory":
+            hdus.writeto(items[i])
+        if container == ".gz":
+            items[i] = tmp_path / f"{i}.fits.gz"
+            items[i].write_bytes(gzip.compress((tmp_path / f"{i}.fits").read_bytes()))
+    with find_darks(items, ext=ext) as found:
+        (roll,) = found.images.values()
+        darks = roll.open()
+        got = darks.rows(0, 4)
     assert np.argwhere(np.isnan(got)).tolist() == [[0, 0, 3], [1, 1, 3]]
     assert got[1, 0, 3] == 3
     assert darks.notes == ()

@@ -213,7 +213,7 @@ def test_many_frames_few_handles(tmp_path):
 
 def test_unpacked_files_go_with_the_set(tmp_path):
     def unpacked(darks):
-        return [reader.path for reader in darks.readers]
+        return [frame.reader.path for frame in darks.frames]
 
     paths = [squeeze(".gz", path) for path in two(tmp_path)]
     darks = open_darks(paths)
@@ -314,6 +314,8 @@ def test_list_with_exposures(tmp_path):
         ("c.fits", 2.5),
         ("a.fits", 30.0),
     ]
+    listed.write_text("sub/a.fits, 60\nsub/b 7.fits 7s\nsub/c.fits , 8 s # eight\n")
+    assert list(open_darks(f"@{listed}").exposure) == [7, 8, 60]
     for line, part in [("sub/a.fits nan", "a.fits: an exposure of nan"), ("sub/d.fits 3", "d.fits: no such")]:
         listed.write_text(line)
         assert part in message(f"@{listed}")
@@ -344,6 +346,9 @@ def test_given_exposures(tmp_path):
         ({"EXPTIME": 3, "EXPOSURE": 3.02}, {}, 3),
         ({"EXPTIME": 3, "EXPOSURE": "3 s"}, {}, 3),
         ({"EXPTIME": 0, "EXPOSURE": 0}, {}, 0),
+        ({"EXPTIME": 0, "EXPOSURE": 1e-5}, {}, 0),
+        ({"EXPREQ": 0, "EXPTIME": 2e-4}, {}, 0),
+        ({"EXPTIME": 0, "SUBEXP": 0.001}, {}, 0),
         ({"EXPTIME": 3, "DARKTIME": 9}, {}, 3),
         ({"HIERARCH ESO DET DIT": 4}, {}, 4),
         ({"EXPTIME": 3, "EXPOSURE": 5}, {"exposure_key": "EXPOSURE"}, 5),
@@ -368,6 +373,8 @@ def test_exposure(cards, options, seconds):
         ({"EXPTIME": "nan"}, {}, ["EXPTIME = 'nan'"]),
         ({"EXPTIME": "inf"}, {}, ["EXPTIME = 'inf'"]),
         ({"EXPTIME": True}, {}, ["EXPTIME = True"]),
+        ({"EXPTIME": "1_0"}, {}, ["EXPTIME = '1_0'"]),
+        ({"EXPTIME": 3}, {"exposure_key": "EXP*"}, ["looked for EXP*"]),
         ({"EXPTIME": 3}, {"exposure_key": "ITIME"}, ["looked for ITIME"]),
         ({"EXPTIME": 3, "EXPOSURE": 3.1}, {}, ["EXPTIME = 3 ", "EXPOSURE = 3.1", "--exposure-key"]),
         ({"EXPTIME": 0, "EXPOSURE": 3}, {}, ["EXPTIME = 0 ", "EXPOSURE = 3"]),
@@ -515,6 +522,31 @@ def test_one_odd_frame(tmp_path, odd, part):
     assert part in text
 
 
+def test_settings_are_compared_without_case_and_blanks():
+    images = [
+        make_hdu(INSTRUME=name, CCD_TEMP=t) for name, t in (("Cam  A", -10), ("cam a", -999), ("CAM A", -10))
+    ]
+    darks = open_darks(images)
+    assert math.isnan(darks.frames[1].temperature)
+
+
+def test_differences_that_are_allowed_are_noted(tmp_path):
+    images = [make_hdu(GAIN=gain, OFFSET=5) for gain in (100, 100, 200)]
+    assert "--mixed GAIN" in message(images)
+    (note,) = open_darks(images, mixed="gain").notes
+    assert "frame 3 (200): gain setting GAIN differs from 100" in note
+    assert "OFFSET differs" in message([*images, make_hdu(OFFSET=6)], mixed=["GAIN"])
+    assert "mixed=SHAPE" in message(images, mixed=["SHAPE"])
+
+
+def test_any_image_type_can_be_allowed():
+    images = [make_hdu(kind="Light Frame"), make_hdu(kind="raw"), make_hdu()]
+    assert "--mixed IMAGETYP" in message(images)
+    darks = open_darks(images, mixed=["IMAGETYP"])
+    assert len(darks.frames) == 3
+    assert any("frame 1: its image type is 'Light Frame', taken as a dark" in note for note in darks.notes)
+
+
 def test_temperature_tolerance():
     images = [make_hdu(CCD_TEMP=t) for t in (-10.6, -10.0, -9.4)]
     text = message(images)
@@ -561,12 +593,13 @@ BAD_FILES = {
     "cut in the data": (lambda p: cut(save(p), 2880 + 50), "cut short (2930 bytes of the 3048"),
     "cut in the header": (lambda p: cut(save(p), 1000), "cannot be read as FITS"),
     "cut gzip": (lambda p: cut(squeeze(".gz", save(p)), 200), "cannot be read as FITS"),
-    "gzip of a cut file": (lambda p: squeeze(".gz", cut(save(p), 2930)), "cannot be read as FITS"),
+    "gzip of a cut file": (lambda p: squeeze(".gz", cut(save(p), 2930)), "cut short (2930 bytes of the 3048"),
+    "folder in a list": (lambda p: p.mkdir() or list_of(p), "is a folder; name its files"),
     "cut tiles": (lambda p: cut(save(p, hdu=fits.CompImageHDU), -2880), "cut short"),
     "colour": (lambda p: save(p, np.zeros((3, 4, 5), np.uint16)), "colour image (NAXIS3 = 3)"),
     "colour last": (lambda p: save(p, np.zeros((4, 5, 3), np.uint16)), "colour image (NAXIS1 = 3)"),
     "cube": (lambda p: save(p, np.zeros((4, 5, 6), np.uint16)), "cube of 4 planes"),
-    "one axis": (lambda p: save(p, np.zeros(4, np.uint16)), "1-D data"),
+    "one axis": (lambda p: save(p, np.zeros(4, np.uint16)), "no 2-D image"),
     "no data": (lambda p: write(p, save(p.with_name("x")).read_bytes()) and no_data(p), "no 2-D image"),
     "no columns": (
         lambda p: with_header_card(
@@ -576,6 +609,11 @@ BAD_FILES = {
     ),
     "no scale": (lambda p: save(p, STORED["int16"], BSCALE="x"), "BSCALE"),
 }
+
+
+def list_of(path):
+    (path.parent / "list.txt").write_text(path.name)
+    return f"@{path.parent / 'list.txt'}"
 
 
 def no_data(path):
@@ -588,8 +626,15 @@ def test_bad_file(tmp_path, bad):
     make, part = BAD_FILES[bad]
     path = make(tmp_path / "odd.fits")
     text = message([save(tmp_path / "good.fits"), path])
-    assert text.startswith(f"{path}: ")
+    assert text.startswith(f"{tmp_path / 'odd.fits'}" if isinstance(path, str) else f"{path}: ")
     assert part in text
+
+
+@pytest.mark.parametrize("name", ["a\0b.fits", "a" * 300])
+def test_what_cannot_be_a_name(name, tmp_path):
+    assert "cannot be the name of a file" in message(name)
+    (tmp_path / "list.txt").write_text(f"{name}\n", "utf-16-le")
+    assert "list.txt: cannot read this list" in message(f"@{tmp_path / 'list.txt'}")
 
 
 @pytest.mark.parametrize(

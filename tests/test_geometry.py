@@ -113,21 +113,48 @@ def test_raw_frames_beside_trimmed_ones():
         open_darks([raw, trimmed], trim="TRIMSEC", overscan="BIASSEC")
 
 
-def test_full_wells_stay_full_after_overscan_subtraction():
+CLIPPED = {
+    "16 bits": (65535, 1, np.uint16, {}),
+    "16 bits in 32": (65535, 1, np.int32, {}),
+    "16 bits in floats": (65535, 1, np.float32, {}),
+    "12 bits": (4095, 1, np.uint16, {}),
+    "12 bits shifted by 4": (65520, 16, np.uint16, {}),
+    "16 bits, signed": (32767, 1, np.int16, {}),
+    "full wells, given": (50000, 1, np.uint16, {"saturation": 49900}),
+}
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_full_wells_stay_full_after_overscan_subtraction(name):
     """A level that varies from row to row must not turn a clipped sample into a count."""
-    cube, exposure, truth = hotfit.simulate.cube("guide", shape=(60, 80), seed=2, repeats=4, odd=0)
-    cube[exposure > 0, 30, 40] = 65535
+    top, step, dtype, options = CLIPPED[name]
     rng = np.random.default_rng(1)
-    strip = rng.normal(truth.intercept.mean(), 6, (*cube.shape[:2], 9)).round().astype(np.uint16)
-    wide = np.concatenate([cube, strip], axis=2)
+    exposure = np.repeat([0.0, 100.0], 5)
+    counts = 1000 + rng.normal(0, 8, (10, 60, 90)) + 0.02 * exposure[:, None, None]
+    counts[exposure > 0, 30, 40:50] = 1e6
+    counts = (np.minimum(counts, top) // step * step).astype(dtype)
     frames = [
         fits.PrimaryHDU(image, fits.Header({"IMAGETYP": "DARK", "EXPTIME": time}))
-        for image, time in zip(wide, exposure, strict=True)
+        for image, time in zip(counts, exposure, strict=True)
     ]
-    fit = hotfit.fit_darks(frames, trim="[1:80]", overscan="[81:89]", gain=truth.gain)
-    assert hotfit.DQ.SATURATED in hotfit.DQ(int(fit.dq[30, 40]))
-    assert np.isnan(fit.rate[30, 40])
-    whole = hotfit.fit_cube(cube, exposure, gain=truth.gain)
-    clean = ~(fit.mask | whole.mask)
-    assert np.median(np.abs(fit.rate - whole.rate)[clean] / whole.rate_error[clean]) < 1
-    assert abs(np.nanmedian(fit.intercept)) < 5
+    fit = hotfit.fit_darks(frames, trim="[1:80]", overscan="[81:90]", **options)
+    full = (fit.dq & np.uint32(hotfit.DQ.SATURATED)) != 0
+    assert np.argwhere(full).tolist() == [[30, column] for column in range(40, 50)]
+    assert np.isnan(fit.rate[30, 40:50]).all()
+    assert abs(np.nanmedian(fit.intercept)) < max(2, step)
+    assert fit.detector.saturation == pytest.approx(options.get("saturation", top) - 1000, abs=8)
+    assert not any("no saturation level" in note for note in fit.notes)
+
+
+def test_a_claim_of_the_header_counts_the_overscan_too():
+    rng = np.random.default_rng(1)
+    frames = [
+        fits.PrimaryHDU(
+            rng.normal(1000 + 5 * time, 8, (60, 90)).round().astype(np.uint16),
+            fits.Header({"IMAGETYP": "DARK", "EXPTIME": time, "SATURATE": 3000}),
+        )
+        for time in (0.0, 0.0, 100.0, 100.0)
+    ]
+    fit = hotfit.fit_darks(frames, trim="[1:80]", overscan="[*,1:1]", bias_subtracted=False)
+    assert fit.detector.saturation_source == "header"
+    assert fit.detector.saturation == pytest.approx(3000 - 1500, abs=20)
