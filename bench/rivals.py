@@ -16,7 +16,7 @@ import numpy as np
 import hotfit
 from hotfit import fit, simulate
 from hotfit.calibrate import calibrate
-from hotfit.darks import cube_darks
+from hotfit.cubes import cube_darks
 
 WORKERS = os.cpu_count() or 1
 EXPOSURES = (30.0, 90.0, 200.0, 450.0, 1000.0)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hotfit.darkset import DarkSet
+from hotfit.darkset import Claims, DarkSet
 from hotfit.errors import HotfitError
 from hotfit.hints import (
+    Decision,
     decide_gain,
     decide_read_noise,
     decide_saturation,
@@ -126,28 +127,8 @@ def calibrate(
         lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
     )
     noise = estimate_noise(lines, terms, darks.group, u, weight)
-    own_gain, own_gain_error = measured_gain(noise)
-    decision = decide_gain(gain, darks.claims.gain, noise, step)
-    gain = decision.value
-    in_electrons = gain if np.isfinite(gain) else 1.0
-    detector = Detector(
-        gain=gain,
-        gain_source=decision.source,
-        read_noise=decide_read_noise(read_noise, gain, noise, step),
-        read_noise_source="darks" if read_noise is None else "user",
-        saturation=level.value,
-        saturation_source=level.source,
-        step=step,
-        read_noise_error=read_noise_error(noise, in_electrons) if read_noise is None else np.nan,
-        measured_gain=own_gain,
-        measured_gain_error=own_gain_error,
-    )
-    read_variance = max((detector.read_noise / in_electrons) ** 2 + step**2 / 12, 1e-12)
-    shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
-    model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
-    excess = noise.read / read_variance if np.isfinite(noise.read_error) and noise.read > 0 else 1.0
-    notes = (*decision.notes, *doubt_read_noise(read_noise, darks.claims.read_noise, gain, noise, step))
-    notes += level.notes + terms.notes + suspicions(darks, lines, terms, whole_numbers)
+    detector, notes = decide_detector(gain, read_noise, level, darks.claims, noise, step)
+    model, excess = noise_model(detector, noise, bias_subtracted)
     return Calibration(
         detector=detector,
         noise=model,
@@ -157,8 +138,47 @@ def calibrate(
         scale_error=terms.scale_error,
         left=terms.left,
         excess=excess,
-        notes=notes,
+        notes=(*notes, *terms.notes, *suspicions(darks, lines, terms, whole_numbers)),
     )
+
+
+def decide_detector(
+    gain: float | None,
+    read_noise: float | None,
+    level: Decision,
+    claims: Claims,
+    noise: NoiseEstimate,
+    step: float,
+) -> tuple[Detector, tuple[str, ...]]:
+    """The detector that users, headers and darks agree on best, and notes on what is not used."""
+    own_gain, own_gain_error = measured_gain(noise)
+    decision = decide_gain(gain, claims.gain, noise, step)
+    in_electrons = decision.value if np.isfinite(decision.value) else 1.0
+    detector = Detector(
+        gain=decision.value,
+        gain_source=decision.source,
+        read_noise=decide_read_noise(read_noise, decision.value, noise, step),
+        read_noise_source="darks" if read_noise is None else "user",
+        saturation=level.value,
+        saturation_source=level.source,
+        step=step,
+        read_noise_error=read_noise_error(noise, in_electrons) if read_noise is None else np.nan,
+        measured_gain=own_gain,
+        measured_gain_error=own_gain_error,
+    )
+    doubts = doubt_read_noise(read_noise, claims.read_noise, decision.value, noise, step)
+    return detector, (*decision.notes, *doubts, *level.notes)
+
+
+def noise_model(detector: Detector, noise: NoiseEstimate, bias_subtracted: bool) -> tuple[NoiseModel, float]:
+    """The noise model of a detector, and the variance of the quiet pixels over it."""
+    gain = detector.gain
+    in_electrons = gain if np.isfinite(gain) else 1.0
+    read_variance = max((detector.read_noise / in_electrons) ** 2 + detector.step**2 / 12, 1e-12)
+    shot = 1 / gain if np.isfinite(gain) else max(noise.shot, 0.0)
+    model = NoiseModel(read_variance, shot, np.inf if bias_subtracted else noise.floor)
+    seen = np.isfinite(noise.read_error) and noise.read > 0
+    return model, noise.read / read_variance if seen else 1.0
 
 
 def check_samples(darks: DarkSet, values) -> None:

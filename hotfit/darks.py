@@ -1,9 +1,9 @@
 """From what the user gave to sets of darks that are checked and can be read.
 
 `open_darks` and `find_darks` are the ways in: `sources.py` finds the files, `headers.py` and `exposures.py`
-say what a header means, `images.py` where a file's images are, `frames.py` describes one frame, `geometry.py`
-trims it, `readers.py` turns stored bytes into counts, `checks.py` decides whether the frames make one set,
-and `darkset.py` is that set.
+say what a header means, `images.py` where a file's images are, `frames.py` describes one frame, `opening.py`
+opens it, `geometry.py` trims it, `readers.py` turns stored bytes into counts, `checks.py` decides whether the
+frames make one set, and `darkset.py` is that set.
 """
 
 import math
@@ -12,23 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from hotfit.checks import check_set, without_masters
-from hotfit.darkset import DarkSet, assemble_set, group_exposures
+from hotfit.darkset import DarkSet, assemble_set
 from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
-from hotfit.frames import ONLY, Frame, Skipped, read_file, read_object
+from hotfit.frames import Frame, Skipped
 from hotfit.geometry import CutRows, overscan_of
 from hotfit.headers import Options
 from hotfit.images import ALL
-from hotfit.readers import ArrayRows, Coding, Scratch
+from hotfit.opening import ONLY, read_file, read_object, unpacked
+from hotfit.readers import Scratch
 from hotfit.saturation import ceiling as ceiling_of
 from hotfit.saturation import converter_step, highest, is_whole
 from hotfit.sources import Source, find_sources, natural
-
-__all__ = ["DarkSet", "FoundDarks", "Roll", "cube_darks", "find_darks", "group_exposures", "open_darks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +71,7 @@ class Roll:
         """
         notes = self.check()
         scratch = Scratch()
-        frames = [frame.unpacked(scratch, self._containers) for frame in self.frames]
+        frames = [unpacked(frame, scratch, self._containers) for frame in self.frames]
         pedestal, ceiling = 0.0, math.nan
         if isinstance(frames[-1].reader, CutRows) and frames[-1].cut.overscan is not None:
             frames, pedestal, ceiling = _with_full_wells(frames)
@@ -239,75 +235,6 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
     if options.get("ext") == ALL:
         raise HotfitError("ext='all': names several sets of darks; open them with hotfit.darks.find_darks")
     return find_darks(frames, **options).images[ONLY].open(own=True)
-
-
-def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | None = None) -> DarkSet:
-    """Make a set of the planes of a cube in memory; uint16 and float32 are used in place.
-
-    Parameters
-    ----------
-    cube : array_like or masked array, (N, rows, columns)
-        Counts in ADU, in any order; NaN and masked samples are missing. Other types become float32.
-    exposure : array_like, (N,)
-        Seconds.
-    n_combined : array_like, (N,), optional
-        Frames averaged into each plane; 1 by default.
-
-    Raises
-    ------
-    HotfitError
-        The cube is not N >= 2 images of real numbers, or N exposures and numbers do not come with it.
-    """
-    counts = _native_cube(cube)
-    number, shape = len(counts), counts.shape[1:]
-    times = np.asarray(exposure, dtype=np.float64)
-    combined = np.ones(number) if n_combined is None else np.asarray(n_combined, dtype=np.float64)
-    for name, values in (("exposure", times), ("n_combined", combined)):
-        if values.shape != (number,):
-            raise HotfitError(f"{name}: has shape {values.shape} for {number} frames; give one per frame")
-    if not (np.isfinite(combined) & (combined >= 1)).all():
-        raise HotfitError("n_combined: is not 1 or more in every frame; give the number of frames averaged")
-    group_exposures(times)
-    order = np.argsort(times, kind="stable")
-    frames = [_plane(counts[i], f"frame {i + 1}", times[i], int(combined[i]), shape) for i in order]
-    return assemble_set(frames, order=order, cube=counts.reshape(number, -1))
-
-
-def _native_cube(cube: ArrayLike) -> np.ndarray:
-    """Return a read-only, C-contiguous uint16 or float32 cube, the input itself where possible."""
-    data = np.ma.getdata(cube) if np.ma.isMaskedArray(cube) else np.asarray(cube)
-    if data.ndim != 3 or len(data) < 2 or 0 in data.shape or data.dtype.kind not in "uif":
-        raise HotfitError(
-            f"cube: is {data.dtype} of shape {data.shape}; give numbers, (N, rows, columns) with N >= 2"
-        )
-    coding = Coding(data.dtype)
-    if np.ma.is_masked(cube):
-        counts = data.astype(np.float32)
-        counts[np.ma.getmaskarray(cube)] = np.nan
-    else:
-        with np.errstate(over="ignore"):
-            counts = np.ascontiguousarray(data, dtype=coding.native)
-    counts = counts.view()
-    counts.flags.writeable = False
-    return counts
-
-
-def _plane(image: np.ndarray, name: str, seconds: float, combined: int, shape: tuple[int, int]) -> Frame:
-    return Frame(
-        name=name,
-        exposure=float(seconds),
-        temperature=math.nan,
-        n_combined=combined,
-        master=False,
-        image_type="",
-        gain_claims=(),
-        read_noise_claims=(),
-        saturation_claims=(),
-        shape=shape,
-        settings={},
-        remarks=(),
-        reader=ArrayRows(image, Coding(image.dtype)),
-    )
 
 
 def _read(source: Source, options: Options, containers: Scratch) -> dict[str, Frame | Skipped]:

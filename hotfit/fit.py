@@ -10,7 +10,8 @@ from scipy import stats
 
 from hotfit import kernels
 from hotfit.calibrate import Calibration, calibrate
-from hotfit.darks import cube_darks, open_darks
+from hotfit.cubes import cube_darks
+from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
 from hotfit.errors import HotfitError
 from hotfit.flags import Rules

@@ -14,7 +14,8 @@ import numpy as np
 
 import hotfit
 from hotfit.calibrate import NoiseModel, calibrate
-from hotfit.darks import DarkSet, cube_darks
+from hotfit.cubes import cube_darks
+from hotfit.darkset import DarkSet
 from hotfit.flags import DQ
 
 HIT = 5.0

@@ -5,7 +5,7 @@ import pytest
 
 from hotfit import simulate
 from hotfit.calibrate import calibrate, sample_rows
-from hotfit.darks import cube_darks
+from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
 from hotfit.noise import fit_variance, trimmed_variance
 from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level

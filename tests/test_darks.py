@@ -15,7 +15,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from ccdproc import ImageFileCollection
 
-from hotfit.darks import cube_darks, group_exposures, open_darks
+from hotfit.cubes import cube_darks
+from hotfit.darks import open_darks
+from hotfit.darkset import group_exposures
 from hotfit.errors import HotfitError
 
 REAL = Path(__file__).parents[2] / "shared" / "darks"

@@ -8,7 +8,8 @@ import pytest
 
 import hotfit
 from hotfit import kernels, simulate
-from hotfit.darks import cube_darks, open_darks
+from hotfit.cubes import cube_darks
+from hotfit.darks import open_darks
 from hotfit.fit import cut_bands, stuck_length
 from hotfit.scene import Kind
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from hotfit import fit, kernels
 from hotfit.calibrate import Calibration, Detector, NoiseModel
-from hotfit.darks import cube_darks
+from hotfit.cubes import cube_darks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, without the JIT
 

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 import hotfit
 from hotfit import calibrate, fit, terms
-from hotfit.darks import cube_darks
+from hotfit.cubes import cube_darks
 
 SIDE, EXPOSURES = 512, (0.0, 30.0, 60.0, 120.0, 300.0)
 
