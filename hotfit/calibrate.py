@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hotfit.checks import some_of
 from hotfit.darkset import Claims, DarkSet
 from hotfit.errors import HotfitError
 from hotfit.hints import (
@@ -21,6 +22,7 @@ from hotfit.hints import (
     measured_gain,
 )
 from hotfit.noise import NoiseEstimate, estimate_noise
+from hotfit.readers import MOST_COUNTS
 from hotfit.saturation import converter_step, highest, is_whole, saturation_level
 from hotfit.suspects import suspicions
 from hotfit.terms import fit_lines, frame_terms, robust_sigma
@@ -36,6 +38,9 @@ STEP_SAMPLES = 2_000_000
 
 FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
 """Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
+
+MANY_GAPS = 0.01
+"""Part of a frame's samples beyond which missing ones are told."""
 
 FEWEST_PIXELS = 10
 """With fewer there is no noise to measure."""
@@ -111,6 +116,7 @@ def calibrate(
         raise HotfitError(f"{darks.shape[0]} x {darks.shape[1]} pixels are too few to measure noise on")
     values = sample_rows(darks)
     check_samples(darks, values)
+    missing = gaps(darks, values)
     whole_numbers = darks.dtype == np.uint16 or is_whole(values)
     step = converter_step(values[:, :: max(1, values.size // STEP_SAMPLES)]) if whole_numbers else 0.0
     found = np.fmin(saturation_level(values, darks.group, darks.group_exposure, step), darks.ceiling)
@@ -138,7 +144,7 @@ def calibrate(
         scale_error=terms.scale_error,
         left=terms.left,
         excess=excess,
-        notes=(*notes, *terms.notes, *suspicions(darks, lines, terms, whole_numbers)),
+        notes=(*missing, *notes, *terms.notes, *suspicions(darks, lines, terms, whole_numbers)),
     )
 
 
@@ -187,12 +193,23 @@ def check_samples(darks: DarkSet, values) -> None:
         known = row[np.isfinite(row)]
         if known.size == 0:
             raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
+        if np.abs(known[[known.argmin(), known.argmax()]]).max() > MOST_COUNTS:
+            raise HotfitError(f"{frame.name}: holds {known.max():g} adu, which are no counts; leave it out")
         if (known == known[0]).all():
             raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
     if all(np.array_equal(row, values[0], equal_nan=True) for row in values):
         raise HotfitError(
             f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
         )
+
+
+def gaps(darks: DarkSet, values) -> tuple[str, ...]:
+    """A note on frames with many missing samples, which damage makes as well as a mask."""
+    missing = [
+        (1 - np.isfinite(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)
+    ]
+    poor = [f"{name} ({share:.2g})" for share, name in missing if share > MANY_GAPS]
+    return (f"{some_of(poor)}: this part of the samples is missing",) if poor else ()
 
 
 def whole_pixels(values, level: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from itertools import chain
 
 from hotfit import __version__
-from hotfit.errors import HotfitError
+from hotfit.errors import HotfitError, printable
 
 ONLY = ""
 """Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
@@ -143,7 +143,7 @@ def say(text: str) -> None:
 
 def fail(message: str, code: int = 1) -> int:
     """Print one line on stderr; returns the exit code."""
-    print("hotfit:", " ".join(message.split()), file=sys.stderr)
+    print("hotfit:", printable(" ".join(message.split())), file=sys.stderr)
     return code
 
 

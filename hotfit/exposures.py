@@ -115,9 +115,14 @@ def _read(headers: Headers, key: str, name: str, given: str | None) -> Exposure:
         remarks = (*remarks, f"{key} is negative, taken without its sign")
         number = -number
     seconds = number * unit.seconds
-    if not (seconds == 0 or SHORTEST <= seconds <= LONGEST):
+    if not is_exposure(seconds):
         raise HotfitError(f"{name}: {key} = {headers.value(key)!r} is not an exposure time; {REMEDY}")
     return Exposure(seconds, remarks)
+
+
+def is_exposure(seconds: float) -> bool:
+    """Whether this can be an exposure time."""
+    return seconds == 0 or SHORTEST <= seconds <= LONGEST
 
 
 def _number_and_unit(headers: Headers, key: str, given: str | None = None) -> tuple[float, Unit]:

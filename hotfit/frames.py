@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hotfit.errors import HotfitError
-from hotfit.exposures import Exposure, exposure_of
+from hotfit.exposures import Exposure, exposure_of, is_exposure
 from hotfit.geometry import Cut, CutRows, cut_of
 from hotfit.headers import (
     Claim,
@@ -147,6 +147,6 @@ def frame_of(
 
 
 def _listed(seconds: float, name: str) -> Exposure:
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise HotfitError(f"{name}: an exposure of {seconds:g} s was given for it; give zero or more seconds")
+    if not is_exposure(seconds):
+        raise HotfitError(f"{name}: an exposure of {seconds:g} s was given for it; give seconds, or zero")
     return Exposure(float(seconds))

@@ -193,4 +193,5 @@ def overscan_of(reader: CutRows) -> tuple[np.ndarray, float]:
     counts = stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns)
     where = reader.cut.overscan
     part = counts[where.rows.first : where.rows.last, where.columns.first : where.columns.last]
-    return counts, float(np.nanmedian(part))
+    known = part[np.isfinite(part)]
+    return counts, float(np.median(known)) if known.size else 0.0

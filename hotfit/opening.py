@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from hotfit.blocks import check_counts
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped, frame_of, skipped_of
 from hotfit.geometry import cut_rows
@@ -27,6 +28,7 @@ from hotfit.readers import (
     Rows,
     Scratch,
     TiledImage,
+    decompressed,
 )
 
 ONLY = ""
@@ -85,6 +87,8 @@ def read_file(
         The file is missing, empty, not FITS, cut short, not one 2-D image, or its exposure is unknown.
     """
     packed = is_packed(path, name)
+    with reading(name), decompressed(path) if packed else path.open("rb") as stream:
+        check_counts(stream, name, headers=1 if packed else None)
     with reading(name), fits.open(path, memmap=False) as hdus:
         primary = Headers(hdus[0].header)
         if reason := not_dark(primary, options):
@@ -92,10 +96,8 @@ def read_file(
         if packed and options.ext is None and len(hdus[0].shape) > 1:
             shape = image_shape(hdus[0].shape, name)
             return {ONLY: frame_of(name, primary, shape, PackedFile(path), seconds, options)}
-    plain = path
-    if packed:
-        with reading(name):
-            plain = containers.plain(path)
+    with reading(name):
+        plain = _plain(path, name, containers) if packed else path
     with reading(name), fits.open(plain, memmap=False) as hdus:
         reader_of = partial(file_reader, hdus, path=plain, name=name)
         return _frames(hdus, name, seconds, options, reader_of)
@@ -190,10 +192,17 @@ def unpacked(frame: Frame, scratch: Scratch, containers: Scratch) -> Frame:
 
 def _out_of_container(frame: Frame, containers: Scratch) -> Frame:
     """Find the image, its mask and its neighbours in a file whose primary header alone was read."""
-    path = containers.plain(frame.reader.path)
+    path = _plain(frame.reader.path, frame.name, containers)
     with fits.open(path, memmap=False) as hdus:
         (image,) = images_of(hdus, 0, frame.name, partial(file_reader, hdus, path=path, name=frame.name))
         return replace(frame, reader=image.reader, remarks=(*frame.remarks, *_choice(hdus, 0, None)))
+
+
+def _plain(path: Path, name: str, containers: Scratch) -> Path:
+    plain = containers.plain(path)
+    with plain.open("rb") as stream:
+        check_counts(stream, name)
+    return plain
 
 
 def _untiled(reader: Rows | TiledImage, scratch: Scratch) -> Rows:

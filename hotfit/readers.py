@@ -21,6 +21,9 @@ SIGN_BIT = 0x8000
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20
 
+MOST_COUNTS = 1e9
+"""No detector counts so far: beyond, a number is damaged or stands for a missing sample."""
+
 
 @dataclass(frozen=True)
 class Coding:
@@ -54,9 +57,10 @@ class Coding:
             unsigned = raw.view(raw.dtype.str.replace("i", "u"))
             np.bitwise_xor(unsigned, SIGN_BIT, out=out, casting="unsafe", dtype=UINT16)
             return
-        # Counts beyond float32 become infinite, which is what they are; no warning is owed.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             out[...] = raw if self.trivial else self._scaled(raw)
+            if raw.dtype.itemsize > 2 or not self.trivial:
+                out[np.abs(out) > MOST_COUNTS] = math.nan
 
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
         counts = raw.astype(np.float64)
@@ -142,12 +146,26 @@ class TiledImage:
 
     def unpack(self, target: Path) -> FileRows:
         """Write the counts to file `target`, native uint16 or float32, and return the reader of its rows."""
+        check_hcompress(self.path, self.hdu)
         with fits.open(self.path, memmap=False, do_not_scale_image_data=True) as hdus:
             raw = hdus[self.hdu].data.reshape(self.shape)
         counts = np.empty(self.shape, self.coding.native)
         self.coding.decode(raw, counts)
         counts.tofile(target)
         return FileRows(target, 0, self.shape[1], Coding(counts.dtype))
+
+
+def check_hcompress(path: Path, index: int) -> None:
+    """Raise ValueError if a tile promises another size than it has: the C code would write where it says."""
+    with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
+        table, header = hdus[index].data, hdus[index].header
+        if not str(header["ZCMPTYPE"]).startswith("HCOMPRESS"):
+            return
+        largest = math.prod(header.get(f"ZTILE{axis + 1}", 1) for axis in range(header["ZNAXIS"]))
+        for tile in table["COMPRESSED_DATA"]:
+            sides = np.frombuffer(bytes(tile[2:10]), ">i4").astype(int)
+            if tile.size and not (sides.size == 2 and (sides > 0).all() and sides.prod() <= largest):
+                raise ValueError("a compressed tile has a size of its own")
 
 
 class Scratch:
@@ -171,7 +189,7 @@ class Scratch:
         """Return gzip or bzip2 file `path` as a file that is not compressed, unpacked but once."""
         if path not in self._plain:
             target = self.new()
-            with _decompressed(path) as packed, target.open("wb") as out:
+            with decompressed(path) as packed, target.open("wb") as out:
                 shutil.copyfileobj(packed, out, CHUNK)
             self._plain[path] = target
         return self._plain[path]
@@ -182,7 +200,8 @@ class Scratch:
         self._plain.clear()
 
 
-def _decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File:
+def decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File:
+    """Open a gzip or bzip2 file for reading what is in it."""
     with path.open("rb") as file:
         magic = file.read(2)
     return gzip.open(path) if magic == GZIP_MAGIC else bz2.open(path)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from hotfit.darks import Roll
+from hotfit.errors import printable
 from hotfit.flags import DQ, MEANING
 from hotfit.frames import Frame, Skipped
 from hotfit.result import DarkFit, number
@@ -27,13 +28,13 @@ def table_of(roll: Roll) -> Iterator[str]:
 def told(notes: Iterable[str]) -> Iterator[str]:
     """Yield each note as a line."""
     for note in notes:
-        yield f"note: {_printable(note)}"
+        yield f"note: {printable(note)}"
 
 
 def _cells(item: Frame | Skipped) -> tuple[str, ...]:
     return (
-        _printable(item.name),
-        _printable(item.image_type) or "-",
+        printable(item.name),
+        printable(item.image_type) or "-",
         "-" if math.isnan(item.exposure) else f"{item.exposure:g} s",
         "-" if math.isnan(item.temperature) else f"{item.temperature:.2f} C",
         " x ".join(map(str, item.shape)) or "-",
@@ -43,13 +44,8 @@ def _cells(item: Frame | Skipped) -> tuple[str, ...]:
 
 def _use(item: Frame | Skipped) -> str:
     if isinstance(item, Skipped):
-        return f"no: {_printable(item.reason)}"
+        return f"no: {printable(item.reason)}"
     return "yes" if item.n_combined == 1 else f"yes, as {item.n_combined} frames"
-
-
-def _printable(text: str) -> str:
-    """Escape what would move the cursor or break the line."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def frames_as_data(roll: Roll, notes: Iterable[str]) -> dict:
@@ -75,7 +71,7 @@ def frame_terms_of(fit: DarkFit) -> Iterator[str]:
     """Yield what the fit found of every frame."""
     for row in fit.frames:
         yield (
-            f"{_printable(row['file'])}: offset {row['offset']:+.2f} adu, scale {row['scale']:.4f}, "
+            f"{printable(row['file'])}: offset {row['offset']:+.2f} adu, scale {row['scale']:.4f}, "
             f"{row['saturated']} samples saturated, {row['dropped']} dropped"
         )
 

@@ -230,3 +230,14 @@ def test_copies_with_gaps_are_copies():
     cube[:, 3, 4] = np.nan
     with pytest.raises(HotfitError, match="do not differ"):
         calibrate(cube_darks(cube, [0, 0, 0, 9, 9, 9]))
+
+
+def test_many_missing_samples_are_told():
+    cube, exposure, _ = simulate.cube("guide", shape=(60, 80), repeats=3, seed=1)
+    cube = cube.astype(np.float32)
+    cube[4, :3] = np.nan
+    (note,) = [note for note in calibrate(cube_darks(cube, exposure)).notes if "missing" in note]
+    assert note == "frame 5 (0.05): this part of the samples is missing"
+    cube[4, 0, 0] = 3e30
+    with pytest.raises(HotfitError, match=r"frame 5: holds 3e\+30 adu, which are no counts"):
+        calibrate(cube_darks(cube, exposure))

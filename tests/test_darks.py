@@ -134,6 +134,17 @@ def test_blank_is_nan(tmp_path, container, zero):
     np.testing.assert_array_equal(got[~missing], (STORED["int16"].astype(float) + zero)[~missing])
 
 
+@pytest.mark.parametrize("stored", ["float32", "float64", "int64"])
+def test_numbers_that_are_no_counts_are_missing(tmp_path, stored):
+    data = STORED[stored].copy()
+    absurd = np.iinfo(data.dtype).min if data.dtype.kind == "i" else 1e30
+    data[2, 3], data[5, 6] = absurd, 1e9
+    got = open_darks([save(tmp_path / "a.fits", data), save(tmp_path / "b.fits", data, 20.0)]).rows(0, 12)[0]
+    assert np.isnan(got[2, 3])
+    assert got[5, 6] == 1e9
+    assert np.count_nonzero(np.isnan(got)) == 1 + np.count_nonzero(np.isnan(STORED[stored]))
+
+
 def test_scaled_integers(tmp_path):
     raw = STORED["int16"]
     image = fits.PrimaryHDU(raw * 0.25 + 100)
@@ -588,6 +599,25 @@ def with_header_card(path, old, new):
     return write(path, path.read_bytes().replace(old, new))
 
 
+NAXIS = b"NAXIS   =                    "
+
+
+def tiles(path, **options):
+    return save(path, hdu=lambda data: fits.CompImageHDU(data.astype(np.int32), **options))
+
+
+def lying_tiles(path):
+    """An HCOMPRESS stream begins with DD 99 and its numbers of rows and columns."""
+    data = tiles(path, compression_type="HCOMPRESS_1", tile_shape=SHAPE).read_bytes()
+    start = data.index(b"\xdd\x99")
+    return write(path, data[: start + 2] + b"\x00\x10\x00\x00" + data[start + 6 :])
+
+
+def promising_tiles(path):
+    data = tiles(path).read_bytes()
+    return write(path, data.replace(b"ZNAXIS2 =                   12", b"ZNAXIS2 =            999999999"))
+
+
 BAD_FILES = {
     "missing": (lambda p: p, "no such file"),
     "text": (lambda p: write(p, b"just some text"), "is not a FITS file"),
@@ -609,6 +639,16 @@ BAD_FILES = {
         ),
         "no pixels",
     ),
+    "no end of axes": (
+        lambda p: with_header_card(save(p), NAXIS + b"2", NAXIS[:-7] + b"9" * 8),
+        "NAXIS = 99999999",
+    ),
+    "no end of axes, packed": (
+        lambda p: squeeze(".gz", with_header_card(save(p), NAXIS + b"2", NAXIS[:-7] + b"9" * 8)),
+        "NAXIS = 99999999",
+    ),
+    "tiles that lie": (lambda p: lying_tiles(p), "a size of its own"),
+    "tiles that promise too much": (lambda p: promising_tiles(p), "cannot hold the"),
     "no scale": (lambda p: save(p, STORED["int16"], BSCALE="x"), "BSCALE"),
 }
 
