@@ -64,7 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=1.0,
         help="largest difference (default: %(default)s)",
     )
-    add("--mixed", metavar="KEY,KEY", help="header keys in which frames may differ, NCOMBINE: masters too")
+    add(
+        "--mixed",
+        metavar="KEY,KEY",
+        help="header keys in which frames may differ; IMAGETYP, NCOMBINE: any type, masters",
+    )
     add("--ext", metavar="N|NAME|all", help="extension with the image (default: the first with one)")
     add("--trim", metavar="SECTION", help="what to keep, [x1:x2,y1:y2], or the header key that says it")
     add("--overscan", metavar="SECTION", help="where the bias level is measured, in the same way")
