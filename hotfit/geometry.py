@@ -166,7 +166,11 @@ class CutRows:
                 counts[:, self.cut.overscan_columns] if self.strip is None else self.strip, unit="adu"
             )
             axis = 1 if self.strip is None else 0
-            band = subtract_overscan(band, overscan=level, overscan_axis=axis, median=True, add_keyword=None)
+            # Infinite counts less infinite levels are no numbers, and nothing to warn of.
+            with np.errstate(invalid="ignore"):
+                band = subtract_overscan(
+                    band, overscan=level, overscan_axis=axis, median=True, add_keyword=None
+                )
             band.data[counts >= self.full] = math.inf
         ends = (columns.last, columns.first + 1) if columns.backwards else (columns.first + 1, columns.last)
         section = f"[{ends[0]}:{ends[1]},{'-*' if rows.backwards else '*'}]"

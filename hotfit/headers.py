@@ -67,7 +67,7 @@ SETTING_KEYS = {
 
 DARK_TYPES = frozenset({"dark", "dark frame", "darkframe", "darks"})
 BIAS_TYPES = frozenset({"bias", "bias frame", "biasframe", "biases", "zero", "zero frame", "offset"})
-ABSOLUTE_ZERO = -273.15
+ABSOLUTE_ZERO, HOTTEST = -273.15, 1000.0
 KINDS = frozenset({"dark", "bias", "zero", "light", "flat", "object", "science"})
 UNKNOWN_TYPES = frozenset({"unknown", "none", "undefined", "n a", "na", "null"})
 MASTER_WORDS = frozenset({"master", "super", "combined", "mean", "median", "stacked", "integration"})
@@ -276,7 +276,7 @@ def _count(value: float) -> int:
 def temperature_of(headers: Headers) -> float:
     """Return the temperature in degrees C, NaN if it is not known or none."""
     value = headers.number(TEMPERATURE_KEYS)
-    return value if value > ABSOLUTE_ZERO else math.nan
+    return value if ABSOLUTE_ZERO < value < HOTTEST else math.nan
 
 
 def settings_of(headers: Headers) -> dict[str, float | str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from hotfit.blocks import check_counts
+from hotfit.blocks import check_sizes
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped, frame_of, skipped_of
 from hotfit.geometry import cut_rows
@@ -88,8 +88,10 @@ def read_file(
     """
     packed = is_packed(path, name)
     with reading(name), decompressed(path) if packed else path.open("rb") as stream:
-        check_counts(stream, name, headers=1 if packed else None)
+        check_sizes(stream, name, headers=1 if packed else None)
     with reading(name), fits.open(path, memmap=False) as hdus:
+        if not isinstance(hdus[0], fits.PrimaryHDU):
+            raise HotfitError(f"{name}: is not FITS as the standard has it (SIMPLE or GROUPS); copy it again")
         primary = Headers(hdus[0].header)
         if reason := not_dark(primary, options):
             return {ONLY: skipped_of(name, reason, primary, hdus[0].shape, options)}
@@ -201,7 +203,7 @@ def _out_of_container(frame: Frame, containers: Scratch) -> Frame:
 def _plain(path: Path, name: str, containers: Scratch) -> Path:
     plain = containers.plain(path)
     with plain.open("rb") as stream:
-        check_counts(stream, name)
+        check_sizes(stream, name)
     return plain
 
 

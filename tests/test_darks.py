@@ -606,6 +606,11 @@ def tiles(path, **options):
     return save(path, hdu=lambda data: fits.CompImageHDU(data.astype(np.int32), **options))
 
 
+def absurd_extension():
+    image = fits.ImageHDU(np.zeros((3, 4), np.uint16))
+    return image.header.tostring().encode().replace(NAXIS + b"2", NAXIS[:-7] + b"9" * 8) + bytes(2880)
+
+
 def lying_tiles(path):
     """An HCOMPRESS stream begins with DD 99 and its numbers of rows and columns."""
     data = tiles(path, compression_type="HCOMPRESS_1", tile_shape=SHAPE).read_bytes()
@@ -646,6 +651,33 @@ BAD_FILES = {
     "no end of axes, packed": (
         lambda p: squeeze(".gz", with_header_card(save(p), NAXIS + b"2", NAXIS[:-7] + b"9" * 8)),
         "NAXIS = 99999999",
+    ),
+    "no end of axes behind the image": (
+        lambda p: write(p, save(p).read_bytes() + absurd_extension()),
+        "NAXIS = 99999999",
+    ),
+    "an axis of text": (
+        lambda p: with_header_card(
+            save(p), b"NAXIS1  =                    7", b"NAXIS1  =                  'x'"
+        ),
+        "NAXIS1 = 'x'",
+    ),
+    "a negative axis": (
+        lambda p: with_header_card(
+            save(p), b"NAXIS2  =                   12", b"NAXIS2  =                  -12"
+        ),
+        "NAXIS2 = -12",
+    ),
+    "columns wider than rows": (
+        lambda p: with_header_card(tiles(p), b"TFORM1  = '1PB(", b"TFORM1  = '9PB("),
+        "columns of",
+    ),
+    "not simple": (
+        lambda p: squeeze(
+            ".gz",
+            with_header_card(save(p), b"SIMPLE  =                    T", b"SIMPLE  =                    F"),
+        ),
+        "SIMPLE or GROUPS",
     ),
     "tiles that lie": (lambda p: lying_tiles(p), "a size of its own"),
     "tiles that promise too much": (lambda p: promising_tiles(p), "cannot hold the"),

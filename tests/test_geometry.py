@@ -131,6 +131,7 @@ def test_full_wells_stay_full_after_overscan_subtraction(name):
     rng = np.random.default_rng(1)
     exposure = np.repeat([0.0, 100.0], 5)
     counts = 1000 + rng.normal(0, 8, (10, 60, 90)) + 0.02 * exposure[:, None, None]
+    counts[:, 30] += 60  # the level of this row lies above the others
     counts[exposure > 0, 30, 40:50] = 1e6
     counts = (np.minimum(counts, top) // step * step).astype(dtype)
     frames = [
