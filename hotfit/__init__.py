@@ -13,12 +13,13 @@ __version__ = "0.1.0"
 _ROOMS = {
     "fit_darks": "hotfit.fit",
     "fit_cube": "hotfit.fit",
+    "find_darks": "hotfit.darks",
     "DarkFit": "hotfit.result",
     "DQ": "hotfit.flags",
     "HotfitError": "hotfit.errors",
 }
 
-__all__ = ["DQ", "DarkFit", "HotfitError", "__version__", "fit_cube", "fit_darks", "simulate"]
+__all__ = ["DQ", "DarkFit", "HotfitError", "__version__", "find_darks", "fit_cube", "fit_darks", "simulate"]
 
 
 def __getattr__(name):

@@ -39,6 +39,9 @@ STEP_SAMPLES = 2_000_000
 FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
 """Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
 
+A_COUNT = 100.0
+"""Frames that reach this do not belong to others that end at 1, as some programs scale them."""
+
 MANY_GAPS = 0.01
 """Part of a frame's samples beyond which missing ones are told."""
 
@@ -133,7 +136,12 @@ def calibrate(
         lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
     )
     noise = estimate_noise(lines, terms, darks.group, u, weight)
-    detector, notes = decide_detector(gain, read_noise, level, darks.claims, noise, step)
+    combined = any(frame.master for frame in darks.frames)
+    shown = noise
+    if any(frame.master and frame.n_combined == 1 for frame in darks.frames):
+        # How much smaller the noise of such a master is than that of one frame, nobody knows.
+        shown = noise._replace(shot_error=np.inf)
+    detector, notes = decide_detector(gain, read_noise, level, darks.claims, shown, step, combined=combined)
     model, excess = noise_model(detector, noise, bias_subtracted)
     return Calibration(
         detector=detector,
@@ -155,10 +163,12 @@ def decide_detector(
     claims: Claims,
     noise: NoiseEstimate,
     step: float,
+    *,
+    combined: bool,
 ) -> tuple[Detector, tuple[str, ...]]:
     """The detector that users, headers and darks agree on best, and notes on what is not used."""
     own_gain, own_gain_error = measured_gain(noise)
-    decision = decide_gain(gain, claims.gain, noise, step)
+    decision = decide_gain(gain, claims.gain, noise, step, combined=combined)
     in_electrons = decision.value if np.isfinite(decision.value) else 1.0
     detector = Detector(
         gain=decision.value,
@@ -197,6 +207,12 @@ def check_samples(darks: DarkSet, values) -> None:
             raise HotfitError(f"{frame.name}: holds {known.max():g} adu, which are no counts; leave it out")
         if (known == known[0]).all():
             raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
+    tops = [float(row[np.isfinite(row)].max()) for row in values]
+    if min(tops) <= 1 and max(tops) > A_COUNT:
+        name = darks.frames[int(np.argmin(tops))].name
+        raise HotfitError(
+            f"{name}: holds numbers up to {min(tops):g}, others counts up to {max(tops):g}; leave it out"
+        )
     if all(np.array_equal(row, values[0], equal_nan=True) for row in values):
         raise HotfitError(
             f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"

@@ -87,10 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def positive(text: str) -> int:
     """A whole number above zero, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
+    value = number(text)
+    if not (value >= 1 and value % 1 == 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
+    return int(value)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,9 +115,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def number(text: str) -> float:
+    """A number, for argparse."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def above_zero(text: str) -> float:
     """A number above zero, for argparse."""
-    value = float(text)
+    value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above zero, or not finite")
     return value
@@ -125,7 +133,7 @@ def above_zero(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """A number of zero or more, for argparse."""
-    value = float(text)
+    value = number(text)
     if math.isnan(value) or value < 0:
         raise argparse.ArgumentTypeError(f"{text} is not zero or more")
     return value

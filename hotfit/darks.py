@@ -17,7 +17,7 @@ from hotfit.darkset import DarkSet, assemble_set
 from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
 from hotfit.frames import Frame, Skipped
-from hotfit.geometry import CutRows, overscan_of
+from hotfit.geometry import CutRows, never_changing, overscan_of
 from hotfit.headers import Options
 from hotfit.images import ALL
 from hotfit.opening import ONLY, read_file, read_object, unpacked
@@ -25,6 +25,9 @@ from hotfit.readers import Scratch
 from hotfit.saturation import ceiling as ceiling_of
 from hotfit.saturation import converter_step, highest, is_whole
 from hotfit.sources import Source, find_sources, natural
+
+FEWEST_FOR_STUCK = 7
+"""In fewer frames a good pixel may repeat itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +89,20 @@ class Roll:
 
 
 def _with_full_wells(frames: list[Frame]) -> tuple[list[Frame], float, float]:
-    """Let the readers know from which stored count on the converter is full: overscan levels blur it.
+    """Let the readers know from which count on the converter is full, and which pixels are stuck.
 
-    The longest frame shows it; returned with the frames are its overscan level, and the converter's ceiling
-    less that, in adu (nan: these are no whole numbers).
+    Both are seen in the counts as they are stored alone: overscan levels blur them. The longest frame shows
+    the first; returned with the frames are its overscan level, and the converter's ceiling less that, in adu
+    (nan: these are no whole numbers).
     """
     counts, pedestal = overscan_of(frames[-1].reader)
-    if not is_whole(counts):
-        return frames, pedestal, math.nan
-    full = ceiling_of(highest(counts), converter_step(counts))
-    return (
-        [replace(frame, reader=replace(frame.reader, full=full)) for frame in frames],
-        pedestal,
-        full - pedestal,
-    )
+    whole = is_whole(counts)
+    full = ceiling_of(highest(counts), converter_step(counts)) if whole else math.inf
+    enough = len(frames) >= FEWEST_FOR_STUCK
+    stuck = never_changing([frame.reader for frame in frames]) if enough else None
+    facts = {"full": full, "stuck": stuck, "pedestal": pedestal}
+    frames = [replace(frame, reader=replace(frame.reader, **facts)) for frame in frames]
+    return frames, pedestal, full - pedestal if whole else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +236,7 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
         What `find_darks` and `Roll.open` raise.
     """
     if options.get("ext") == ALL:
-        raise HotfitError("ext='all': names several sets of darks; open them with hotfit.darks.find_darks")
+        raise HotfitError("ext='all': names several sets of darks; open them with hotfit.find_darks")
     return find_darks(frames, **options).images[ONLY].open(own=True)
 
 

@@ -51,7 +51,7 @@ ZERO = 0.01
 SHORTEST, LONGEST = 1e-9, 1e7
 """Seconds; anything beyond is no exposure time."""
 
-REMEDY = "give --exposure-key KEY, or list the exposures in an @list file"
+REMEDY = "give --exposure-key KEY, list the exposures in an @list file, or leave it out"
 
 
 class Exposure(NamedTuple):

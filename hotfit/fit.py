@@ -29,7 +29,7 @@ BANDS = 16e6
 CURED = 1e-3
 """A fit is good when its chi-square has at least this probability."""
 
-NOTHING_TO_READ = (None, None, 1.0, None, None, None, ())
+NOTHING_TO_READ = {"temperature_tolerance": 1.0}
 """How frames are read where the caller does not say."""
 
 Progress = Callable[[int, int], None]
@@ -53,7 +53,7 @@ def fit_darks(
     ext: int | str | None = None,
     trim: str | None = None,
     overscan: str | None = None,
-    mixed: tuple[str, ...] = (),
+    mixed: str | tuple[str, ...] = (),
     workers: int | None = None,
     memory: float = 256.0,
     progress: Progress | None = None,
@@ -75,7 +75,7 @@ def fit_darks(
     hot, fdr, tolerance, min_sigma, bad
         What is flagged and masked: see `hotfit.flags.Rules`.
     exposure_key, exposure_unit, temperature_tolerance, ext, trim, overscan, mixed
-        How frames are read: see `hotfit.darks.find_darks`.
+        How frames are read: see `hotfit.find_darks`.
     workers : int, optional
         Threads; one for each core by default.
     memory : float
@@ -100,11 +100,11 @@ def fit_darks(
         "ext": ext,
         "trim": trim,
         "overscan": overscan,
-        "mixed": tuple(mixed),
+        "mixed": mixed,
     }
     if not isinstance(frames, DarkSet):
         darks = open_darks(frames, **reading)
-    elif any(value != default for value, default in zip(reading.values(), NOTHING_TO_READ, strict=True)):
+    elif any(value != NOTHING_TO_READ.get(name) for name, value in reading.items() if value):
         raise HotfitError("frames: are read already; give exposure_key and the like to open_darks")
     else:
         darks = frames

@@ -1,6 +1,7 @@
 """One dark frame: what its header says, as far as a fit needs it."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from hotfit.headers import (
     called_dark,
     gain_claims,
     image_type_of,
-    is_master,
+    is_bias,
+    is_combined,
     n_averaged_of,
     n_combined_of,
     read_noise_claims,
@@ -24,6 +26,8 @@ from hotfit.headers import (
     temperature_of,
 )
 from hotfit.readers import Packed, Rows
+
+DAY = 86400.0
 
 NO_TYPE = "no image type in the header, taken as a dark"
 MASTER_OF_UNKNOWN = "a master of an unknown number of frames, counted as one"
@@ -107,7 +111,7 @@ def frame_of(
     remarks: tuple[str, ...] = (),
 ) -> Frame | Skipped:
     image_type = image_type_of(headers)
-    combined, averaged, master = n_combined_of(headers), n_averaged_of(headers), is_master(image_type)
+    combined, averaged, master = n_combined_of(headers), n_averaged_of(headers), is_combined(headers)
     try:
         exposure = exposure_of(headers, name, options) if seconds is None else _listed(seconds, name)
     except HotfitError:
@@ -115,6 +119,7 @@ def frame_of(
             raise
         reason = f"its image type is {image_type!r}, and its exposure time is not known"
         return skipped_of(name, reason, headers, shape, options)
+    _check_counts(headers, image_type, exposure.seconds, name)
     cut = cut_of(headers, shape, name, options)
     remarks = (
         *((NO_TYPE,) * (not image_type)),
@@ -125,6 +130,7 @@ def frame_of(
         *exposure.remarks,
         *((MASTER_OF_UNKNOWN,) * (master and combined == 1)),
         *((f"the camera averaged {averaged} exposures in it",) * (averaged > 1)),
+        *((f"an exposure of {exposure.seconds / DAY:.3g} days",) * (exposure.seconds > DAY)),
         *(cut.remarks if cut else ()),
         *remarks,
     )
@@ -144,6 +150,20 @@ def frame_of(
         reader=reader,
         cut=cut,
     )
+
+
+def _check_counts(headers: Headers, image_type: str, seconds: float, name: str) -> None:
+    """Refuse what is no count, or a dark of 0 s that has waited."""
+    unit = str(headers.value("BUNIT") or "")
+    if re.search(r"(/|per)\s*s(ec|econd)?\b|\bs-1|s\*\*-1|\bs\^-1", unit.lower()):
+        raise HotfitError(
+            f"{name}: holds rates (BUNIT = {unit!r}); give the counts, before they were divided by time"
+        )
+    dark_time = headers.number(("DARKTIME",))
+    if seconds == 0 and dark_time > 1 and image_type and not is_bias(image_type):
+        raise HotfitError(
+            f"{name}: is a dark of 0 s with DARKTIME = {dark_time:g}; say which is right with --exposure-key"
+        )
 
 
 def _listed(seconds: float, name: str) -> Exposure:

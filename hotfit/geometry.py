@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ class Cut(NamedTuple):
     def remarks(self) -> tuple[str, ...]:
         """Whether the overscan is left in the image."""
         kept = self.overscan is not None and self.trim.meets(self.overscan)
-        return ("the overscan is kept in the image: give --trim to leave it out",) * kept
+        return ("the overscan is kept in the image: trim it off with --trim",) * kept
 
 
 def cut_of(headers: Headers, shape: tuple[int, int], name: str, options: Options) -> Cut | None:
@@ -137,12 +138,18 @@ class CutRows:
         Rows of overscan, as they are stored, where these give a level to each column.
     full : float
         Stored counts from which on a sample is beyond the converter: infinite, whatever its overscan.
+    stuck : ndarray or None
+        True where a pixel never changes, (rows, columns) as stored: it keeps one count, less `pedestal`.
+    pedestal : float
+        Overscan level of all frames together, adu.
     """
 
     whole: Rows
     cut: Cut
     strip: np.ndarray | None = None
     full: float = math.inf
+    stuck: np.ndarray | None = None
+    pedestal: float = 0.0
 
     @property
     def coding(self) -> Coding:
@@ -171,6 +178,9 @@ class CutRows:
                 band = subtract_overscan(
                     band, overscan=level, overscan_axis=axis, median=True, add_keyword=None
                 )
+            if self.stuck is not None:
+                stuck = self.stuck[first:last]
+                band.data[stuck] = counts[stuck] - self.pedestal
             band.data[counts >= self.full] = math.inf
         ends = (columns.last, columns.first + 1) if columns.backwards else (columns.first + 1, columns.last)
         section = f"[{ends[0]}:{ends[1]},{'-*' if rows.backwards else '*'}]"
@@ -190,6 +200,16 @@ def stored_rows(whole: Rows, first: int, last: int, columns: int) -> np.ndarray:
     counts = np.empty((last - first, columns), whole.coding.native)
     whole.read(first, last, counts)
     return counts
+
+
+def never_changing(readers: Sequence[CutRows]) -> np.ndarray:
+    """Return where all images hold the same count as they are stored, (rows, columns) bool."""
+    first, *others = readers
+    counts = stored_rows(first.whole, 0, first.cut.rows, first.cut.columns)
+    same = np.ones(counts.shape, bool)
+    for reader in others:
+        same &= stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns) == counts
+    return same
 
 
 def overscan_of(reader: CutRows) -> tuple[np.ndarray, float]:

@@ -258,6 +258,11 @@ def saturation_claims(headers: Headers) -> tuple[Claim, ...]:
     return _claims(headers, SATURATION_KEYS)
 
 
+def is_combined(headers: Headers) -> bool:
+    """Whether the header says that this is a combination, as ccdproc and the CCD Guide mark it."""
+    return headers.value("COMBINED") is True or is_master(image_type_of(headers))
+
+
 def n_combined_of(headers: Headers) -> int:
     """Return how many frames were combined into this one, 1 if the header says nothing."""
     return _count(headers.number(COMBINED_KEYS))

@@ -18,6 +18,9 @@ GAIN_AGREEMENT = 0.1
 GAIN_CHECKED = 0.25
 """Relative error up to which shot noise too faint for a gain still tells a claim from four times it."""
 
+MEDIANS = 0.6
+"""The gain that combined frames show, over the true one, if they are medians: 2 / pi, less the clipped."""
+
 NATIVE_KEYS = ("EGAIN", "E-GAIN")
 """Keys that may count the converter's own numbers, before a camera program shifted them to 16 bits."""
 
@@ -46,7 +49,14 @@ def measured_gain(noise: NoiseEstimate) -> tuple[float, float]:
     return 1 / noise.shot, noise.shot_error / noise.shot**2
 
 
-def decide_gain(given: float | None, claims: Sequence[Claim], noise: NoiseEstimate, step: float) -> Decision:
+def decide_gain(
+    given: float | None,
+    claims: Sequence[Claim],
+    noise: NoiseEstimate,
+    step: float,
+    *,
+    combined: bool = False,
+) -> Decision:
     """Gain in e-/adu (nan: unknown).
 
     Parameters
@@ -59,6 +69,8 @@ def decide_gain(given: float | None, claims: Sequence[Claim], noise: NoiseEstima
         What the darks say.
     step : float
         Of the converter, adu: some claims are for numbers before they were multiplied by it.
+    combined : bool
+        There are masters, whose noise is that of means or, larger, of medians.
     """
     own, error = measured_gain(noise)
     shown = f"the darks show {own:.3g} +- {error:.1g}"
@@ -68,22 +80,31 @@ def decide_gain(given: float | None, claims: Sequence[Claim], noise: NoiseEstima
             float(given), "user", (f"gain={given:g} e-/adu is used as given, but {shown}",) * doubted
         )
     for claim in claims:
-        if _agrees(claim.value, noise):
+        if _agrees(claim.value, noise, combined=combined):
             return Decision(claim.value, "header")
-        if step > 1 and claim.key in NATIVE_KEYS and _agrees(claim.value / step, noise):
+        if step > 1 and claim.key in NATIVE_KEYS and _agrees(claim.value / step, noise, combined=combined):
             note = (
                 f"header {claim.key} = {claim.value:g} e-/adu is for steps of the converter, of {step:g} adu"
             )
             return Decision(claim.value / step, "header", (note,))
     named = [f"header {key} = {value:g} e-/adu" for key, value in claims if key != SETTING]
     if np.isfinite(own):
-        return Decision(own, "darks", tuple(f"{claim} is not used: {shown}" for claim in named))
+        medians = (f"gain {own:.3g} e-/adu takes the combined frames for means: of medians it is too low",)
+        return Decision(
+            own, "darks", (*(f"{claim} is not used: {shown}" for claim in named), *(medians * combined))
+        )
     unchecked = "is not used: the darks hold too few warm pixels to check it; give gain if you know it"
+    if combined and not np.isfinite(noise.shot_error):
+        unchecked = (
+            "is not used: of how many frames the masters are made is not known; give gain if you know it"
+        )
     return Decision(np.nan, "unknown", tuple(f"{claim} {unchecked}" for claim in named))
 
 
-def _agrees(gain: float, noise: NoiseEstimate) -> bool:
+def _agrees(gain: float, noise: NoiseEstimate, *, combined: bool = False) -> bool:
     own, error = measured_gain(noise)
+    if combined and MEDIANS * gain < own < gain:
+        return True
     if np.isfinite(own):
         return bool(abs(gain - own) < max(GAIN_AGREEMENT * own, 3 * error))
     return bool(noise.shot_error < GAIN_CHECKED / gain and abs(noise.shot - 1 / gain) < 3 * noise.shot_error)
@@ -146,7 +167,10 @@ def decide_saturation(
         Overscan level that `found` and `top` do not have any more, but users and headers count.
     """
     if given is not None:
-        return Decision(float(given) - pedestal, "user")
+        level = float(given) - pedestal
+        low = found <= top and level > (1 + LEVEL_AGREEMENT) * found
+        note = f"saturation={given:g} adu is used as given, but pixels are full at {found:.0f} adu"
+        return Decision(level, "user", (note,) * bool(low))
     notes = []
     for key, claimed in claims:
         value = claimed - pedestal
@@ -158,6 +182,6 @@ def decide_saturation(
             notes.append(f"header {key} = {claimed:g} adu is not used: pixels are full at {found:.0f} adu")
     if not np.isfinite(found):
         notes.append(
-            "no saturation level shows in these floats: full pixels look bent unless saturation is given"
+            "no saturation level shows in the counts: full pixels look bent unless saturation is given"
         )
     return Decision(float(found), "darks", tuple(notes))

@@ -77,6 +77,8 @@ def _in_memory(item: Any) -> bool:
 def _expand(text: str) -> Iterator[Source]:
     _check_name(text)
     text = _from_windows(text)
+    if text.startswith("~") and not Path(text).exists():
+        text = os.path.expanduser(text)  # noqa: PTH111
     path = Path(text)
     if path.is_dir():
         return _in_directory(path)

@@ -22,6 +22,10 @@ WIDER = 1.3
 OTHER_RATE = 0.1
 """and a dark scale off the others' by this and by five of its errors."""
 
+HOTTEST = 500
+LONGER = 0.05
+"""So many hottest pixels of a bias, brighter by this part of all they gather, have not waited 0 s."""
+
 CUT_OFF = 0.05
 """Part of the quiet samples at zero from which noise and rates are biased."""
 
@@ -32,7 +36,9 @@ MOST_NOTES = 5
 def suspicions(darks: DarkSet, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
     """Notes on what does not belong; the samples are whole numbers or not."""
     quiet = lines.of(quiet_pixels(lines.signal)[:LOOKED_AT])
-    return strange_frames(quiet, darks, terms) + (cut_off(quiet) if whole else ())
+    hot = lines.of(np.sort(np.argsort(-lines.signal)[:HOTTEST]))
+    zero_cut = cut_off(quiet) if whole else ()
+    return (*strange_frames(quiet, darks, terms), *exposed_biases(hot, darks), *zero_cut)
 
 
 def strange_frames(quiet: Lines, darks: DarkSet, terms: FrameTerms) -> tuple[str, ...]:
@@ -79,6 +85,21 @@ def unlike(quiet: Lines, darks: DarkSet, terms: FrameTerms, names):
             yield (
                 f"{names[i]}: its quiet pixels scatter by {width[i]:.3g} adu, the others' of its exposure by "
                 f"{usual_width:.3g}: light, or another pattern"
+            )
+
+
+def exposed_biases(hot: Lines, darks: DarkSet):
+    """Yield a note for each frame of 0 s whose hottest pixels have gathered charge that others' have not."""
+    bright = np.array([np.median(counts) for counts in hot.counts()], float)
+    zero = np.flatnonzero(darks.exposure == 0)
+    if zero.size < 3:
+        return
+    usual = np.median(bright[zero])
+    for i in zero:
+        if bright[i] - usual > LONGER * (bright.max() - usual) > 0:
+            yield (
+                f"{darks.frames[i].name}: has hot pixels {bright[i] - usual:.3g} adu above those of other "
+                "frames of 0 s: is its exposure time right?"
             )
 
 

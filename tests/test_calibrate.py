@@ -225,6 +225,14 @@ def test_gaps_in_many_samples_leave_enough_pixels():
     assert calibration.detector.read_noise == pytest.approx(truth.read_noise, rel=0.1)
 
 
+def test_frames_scaled_to_one_are_refused_beside_counts():
+    cube, exposure, _ = simulate.cube("guide", shape=(40, 50), repeats=2, seed=1)
+    cube = cube.astype(np.float32)
+    cube[3] /= 65535
+    with pytest.raises(HotfitError, match=r"frame 4: holds numbers up to .*, others counts up to"):
+        calibrate(cube_darks(cube, exposure))
+
+
 def test_copies_with_gaps_are_copies():
     cube = np.tile(np.random.default_rng(0).normal(1000, 7, (40, 50)).astype(np.float32), (6, 1, 1))
     cube[:, 3, 4] = np.nan

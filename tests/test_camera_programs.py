@@ -342,6 +342,12 @@ REFUSED = {
     "SharpCap live stack": ("EXPTIME = 280.\nSUBEXP  = 8", ["SUBEXP = 8", "280 s in all"]),
     "-1 for unknown": ("EXPTIME = -1.\nIMAGETYP= 'DARK'", ["EXPTIME = -1"]),
     "negative, no dark": ("EXPTIME = -10.", ["EXPTIME = -10"]),
+    "a dark of 0 s that waited": (
+        "EXPTIME = 0.\nDARKTIME= 300.\nIMAGETYP= 'Dark Frame'",
+        ["dark of 0 s with DARKTIME = 300", "--exposure-key"],
+    ),
+    "rates": ("EXPTIME = 9.\nBUNIT   = 'electron/s'", ["holds rates (BUNIT = 'electron/s')"]),
+    "rates, spelled otherwise": ("EXPTIME = 9.\nBUNIT   = 'adu s-1'", ["holds rates"]),
     "none but a dark time of 0": ("DARKTIME= 0", ["no exposure time"]),
 }
 
@@ -375,6 +381,7 @@ READ = {
         6,
     ),
     "averaged coadds": ("TRUITIME= 2.\nCOADDS  = 3\nBUNIT   = 'ADU per coadd'", {}, 2, 3),
+    "a bias that waited": ("EXPTIME = 0.\nDARKTIME= 3.\nIMAGETYP= 'Bias Frame'", {}, 0, 1),
     "dark time alone": ("DARKTIME= 7.", {}, 7, 1),
     "requested within 1 %": ("EXPREQ  = 900.\nEXPTIME = 901.2", {}, 900, 1),
     "Siril stack": ("EXPTIME = 60.\nSTACKCNT= 20\nIMAGETYP= 'DARK'", {}, 60, 20),
@@ -455,6 +462,31 @@ def test_masters_are_left_out_beside_single_frames_and_used_alone(kind):
     alone = open_darks([of_singles, unknown])
     assert list(alone.n_combined) == [7, 1]
     assert any("unknown number of frames" in note for note in alone.notes)
+
+
+def test_frames_that_ccdproc_combined_as_the_guide_does(sets):
+    """COMBINED = T, and of how many frames is not said: no gain can be told from their noise."""
+    cube, exposure, truth = sets[CCD]
+    times = np.unique(exposure)
+    means = [
+        fits.PrimaryHDU(
+            np.mean(cube[exposure == time][part], axis=0).astype(np.float32),
+            fits.Header({"EXPTIME": time, "COMBINED": True, "IMAGETYP": "DARK", "EGAIN": truth.gain}),
+        )
+        for time in times
+        for part in (slice(2), slice(2, None))
+    ]
+    fit = hotfit.fit_darks(means)
+    assert fit.detector.gain_source == "unknown"
+    assert any("of how many frames the masters are made" in note for note in fit.notes)
+    single = fits.PrimaryHDU(cube[0], fits.Header({"EXPTIME": exposure[0], "IMAGETYP": "DARK"}))
+    with pytest.raises(HotfitError, match="combined"):
+        open_darks([*means, single])
+
+
+def test_an_exposure_of_days_is_told():
+    frames = [image(1e6), image(9e5)]
+    assert any("an exposure of 11.6 days" in note for note in open_darks(frames).notes)
 
 
 def test_combined_frames_beside_their_constituents():

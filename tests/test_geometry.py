@@ -147,6 +147,22 @@ def test_full_wells_stay_full_after_overscan_subtraction(name):
     assert not any("no saturation level" in note for note in fit.notes)
 
 
+def test_stuck_pixels_are_told_under_an_overscan():
+    """They do not change in the counts as they are stored."""
+    rng = np.random.default_rng(1)
+    exposure = np.repeat([0.0, 100.0, 300.0], 7)
+    counts = 1000 + rng.normal(0, 8, (21, 60, 90)) + 0.02 * exposure[:, None, None]
+    counts += rng.normal(0, 3, (21, 60, 1))
+    counts[:, 7, 8], counts[:, 50, 60] = 700, 30000
+    frames = [
+        fits.PrimaryHDU(image, fits.Header({"IMAGETYP": "DARK", "EXPTIME": time}))
+        for image, time in zip(counts.round().astype(np.uint16), exposure, strict=True)
+    ]
+    fit = hotfit.fit_darks(frames, trim="[1:80]", overscan="[81:90]")
+    assert np.argwhere(np.isnan(fit.rate)).tolist() == [[7, 8], [50, 60]]
+    assert np.argwhere(fit.mask).tolist() == [[7, 8], [50, 60]]
+
+
 def test_a_claim_of_the_header_counts_the_overscan_too():
     rng = np.random.default_rng(1)
     frames = [

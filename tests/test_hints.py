@@ -48,9 +48,28 @@ def test_who_decides_the_gain(given, claims, error, step, value, source, told):
 
 
 @pytest.mark.parametrize(
+    ("claims", "error", "value", "source", "told"),
+    [
+        ({"EGAIN": 1.5}, SURE, 1.5, "header", ""),
+        ({"EGAIN": 2.3}, SURE, 2.3, "header", ""),
+        ({"EGAIN": 6.0}, SURE, 1.5, "darks", "header EGAIN = 6"),
+        ({}, SURE, 1.5, "darks", "takes the combined frames for means"),
+        ({"EGAIN": 1.5}, np.inf, np.nan, "unknown", "of how many frames the masters are made"),
+    ],
+)
+def test_the_gain_that_combined_frames_show_may_be_that_of_medians(claims, error, value, source, told):
+    claims = [Claim(*item) for item in claims.items()]
+    decision = decide_gain(None, claims, noise(error=error), 1, combined=True)
+    assert decision.value == pytest.approx(value, nan_ok=True)
+    assert decision.source == source
+    assert any(told in note for note in decision.notes) == bool(told)
+
+
+@pytest.mark.parametrize(
     ("given", "claims", "found", "top", "value", "source", "told"),
     [
         (50000, {"SATURATE": 40000}, 60000, 65000, 50000, "user", []),
+        (65535, {}, 53689, 55000, 65535, "user", ["saturation=65535 adu is used as given", "at 53689"]),
         (None, {}, 60000, 65000, 60000, "darks", []),
         (None, {"DATAMAX": 65535}, 60000, 64740, 60000, "darks", ["DATAMAX = 65535", "full at 60000 adu"]),
         (None, {"DATAMAX": 65535}, 65535, 65535, 65535, "darks", []),

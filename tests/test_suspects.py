@@ -51,6 +51,16 @@ def test_a_wrong_exposure_time_is_told(eight):
     assert any("exposure time right" in note for note in notes)
 
 
+def test_a_dark_among_the_biases_is_told(eight):
+    cube, exposure = eight
+    exposure = exposure.copy()
+    exposure[10] = 0
+    notes = hotfit.fit_cube(cube, exposure).notes
+    assert any(
+        re.match(r"frame 11: has hot pixels .* above those of other frames of 0 s", note) for note in notes
+    )
+
+
 def test_copies_are_told_and_counted(eight):
     cube, exposure = eight
     one = hotfit.fit_cube(np.concatenate([cube, cube[9:10]]), np.append(exposure, exposure[9])).notes
