@@ -85,7 +85,7 @@ def exposure_of(headers: Headers, name: str, options: Options) -> Exposure:
         There is none, it is no time, two keys disagree, or what was added up is not known.
     """
     given = options.exposure_key
-    key = given if given and headers.value(given) is not None else "" if given else _found(headers)
+    key = _found(headers, given)
     if not key:
         if is_bias(image_type_of(headers)):
             return Exposure(0.0, ("a bias frame without an exposure time, taken as 0 s",))
@@ -95,11 +95,14 @@ def exposure_of(headers: Headers, name: str, options: Options) -> Exposure:
     if not given:
         _check_agreement(headers, key, exposure.seconds, name, options.exposure_unit)
         _check_sums(headers, exposure.seconds, name)
+        _check_dark_time(headers, key, exposure.seconds, name)
     return exposure
 
 
-def _found(headers: Headers) -> str:
+def _found(headers: Headers, given: str | None) -> str:
     """Return the key to believe, an empty string if there is none."""
+    if given:
+        return given if headers.value(given) is not None else ""
     key = headers.first(EXPOSURE_KEYS)[0]
     if key == "DARKTIME" and not headers.number((key,)) > 0:
         key = ""
@@ -176,6 +179,16 @@ def _check_sums(headers: Headers, seconds: float, name: str) -> None:
     if part > 0 and not _agree(part, seconds):
         raise HotfitError(
             f"{name}: is a stack (SUBEXP = {part:g} but {seconds:g} s in all); give the single frames"
+        )
+
+
+def _check_dark_time(headers: Headers, key: str, seconds: float, name: str) -> None:
+    """Refuse a dark of 0 s that has waited; a bias may wait for its readout."""
+    waited, image_type = headers.number(("DARKTIME",)), image_type_of(headers)
+    if seconds == 0 and waited > 1 and image_type and not is_bias(image_type):
+        raise HotfitError(
+            f"{name}: {key} = 0 but DARKTIME = {waited:g} in what is called a dark;"
+            " say which is right with --exposure-key"
         )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from hotfit.headers import (
     called_dark,
     gain_claims,
     image_type_of,
-    is_bias,
     is_combined,
     n_averaged_of,
     n_combined_of,
@@ -28,6 +27,7 @@ from hotfit.headers import (
 from hotfit.readers import Packed, Rows
 
 DAY = 86400.0
+PER_SECOND = re.compile(r"(/|per)\s*s(ec|econd)?\b|\bs\s*(\*\*|\^)?\s*-1", re.IGNORECASE)
 
 NO_TYPE = "no image type in the header, taken as a dark"
 MASTER_OF_UNKNOWN = "a master of an unknown number of frames, counted as one"
@@ -110,6 +110,27 @@ def frame_of(
     options: Options,
     remarks: tuple[str, ...] = (),
 ) -> Frame | Skipped:
+    """Describe a dark; a master without an exposure time is skipped.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    headers : Headers
+    shape : tuple of int
+        Rows and columns as they are stored.
+    reader : Rows or Packed
+    seconds : float or None
+        The exposure if the caller knows it; None to take it from the header.
+    options : Options
+    remarks : tuple of str
+        What was assumed about it already.
+
+    Raises
+    ------
+    HotfitError
+        Its exposure is unknown, it holds no counts, or a section does not fit.
+    """
     image_type = image_type_of(headers)
     combined, averaged, master = n_combined_of(headers), n_averaged_of(headers), is_combined(headers)
     try:
@@ -119,18 +140,10 @@ def frame_of(
             raise
         reason = f"its image type is {image_type!r}, and its exposure time is not known"
         return skipped_of(name, reason, headers, shape, options)
-    _check_counts(headers, image_type, exposure.seconds, name)
+    _check_unit(headers, name)
     cut = cut_of(headers, shape, name, options)
     remarks = (
-        *((NO_TYPE,) * (not image_type)),
-        *(
-            (f"its image type is {image_type!r}, taken as a dark",)
-            * (bool(image_type) and not called_dark(image_type))
-        ),
-        *exposure.remarks,
-        *((MASTER_OF_UNKNOWN,) * (master and combined == 1)),
-        *((f"the camera averaged {averaged} exposures in it",) * (averaged > 1)),
-        *((f"an exposure of {exposure.seconds / DAY:.3g} days",) * (exposure.seconds > DAY)),
+        *_assumed(image_type, exposure, combined, averaged, master),
         *(cut.remarks if cut else ()),
         *remarks,
     )
@@ -152,17 +165,29 @@ def frame_of(
     )
 
 
-def _check_counts(headers: Headers, image_type: str, seconds: float, name: str) -> None:
-    """Refuse what is no count, or a dark of 0 s that has waited."""
+def _assumed(
+    image_type: str, exposure: Exposure, combined: int, averaged: int, master: bool
+) -> Iterator[str]:
+    """Yield what was assumed about a frame."""
+    if not image_type:
+        yield NO_TYPE
+    elif not called_dark(image_type):
+        yield f"its image type is {image_type!r}, taken as a dark"
+    yield from exposure.remarks
+    if exposure.seconds > DAY:
+        yield f"an exposure of {exposure.seconds / DAY:.3g} days"
+    if master and combined == 1:
+        yield MASTER_OF_UNKNOWN
+    if averaged > 1:
+        yield f"the camera averaged {averaged} exposures in it"
+
+
+def _check_unit(headers: Headers, name: str) -> None:
+    """Refuse rates, which have no counts to weigh by."""
     unit = str(headers.value("BUNIT") or "")
-    if re.search(r"(/|per)\s*s(ec|econd)?\b|\bs-1|s\*\*-1|\bs\^-1", unit.lower()):
+    if PER_SECOND.search(unit):
         raise HotfitError(
             f"{name}: holds rates (BUNIT = {unit!r}); give the counts, before they were divided by time"
-        )
-    dark_time = headers.number(("DARKTIME",))
-    if seconds == 0 and dark_time > 1 and image_type and not is_bias(image_type):
-        raise HotfitError(
-            f"{name}: is a dark of 0 s with DARKTIME = {dark_time:g}; say which is right with --exposure-key"
         )
 
 

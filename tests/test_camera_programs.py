@@ -344,7 +344,7 @@ REFUSED = {
     "negative, no dark": ("EXPTIME = -10.", ["EXPTIME = -10"]),
     "a dark of 0 s that waited": (
         "EXPTIME = 0.\nDARKTIME= 300.\nIMAGETYP= 'Dark Frame'",
-        ["dark of 0 s with DARKTIME = 300", "--exposure-key"],
+        ["EXPTIME = 0 but DARKTIME = 300", "--exposure-key"],
     ),
     "rates": ("EXPTIME = 9.\nBUNIT   = 'electron/s'", ["holds rates (BUNIT = 'electron/s')"]),
     "rates, spelled otherwise": ("EXPTIME = 9.\nBUNIT   = 'adu s-1'", ["holds rates"]),
@@ -381,6 +381,12 @@ READ = {
         6,
     ),
     "averaged coadds": ("TRUITIME= 2.\nCOADDS  = 3\nBUNIT   = 'ADU per coadd'", {}, 2, 3),
+    "a dark that waited, decided": (
+        "EXPTIME = 0.\nDARKTIME= 300.\nIMAGETYP= 'DARK'",
+        {"exposure_key": "DARKTIME"},
+        300,
+        1,
+    ),
     "a bias that waited": ("EXPTIME = 0.\nDARKTIME= 3.\nIMAGETYP= 'Bias Frame'", {}, 0, 1),
     "dark time alone": ("DARKTIME= 7.", {}, 7, 1),
     "requested within 1 %": ("EXPREQ  = 900.\nEXPTIME = 901.2", {}, 900, 1),
