@@ -77,7 +77,8 @@ def variance_curve(charges, squares, freedom, faint, read, shot):
         expected = 1 + max(shot, 0) * (np.maximum(charge, 0) - max(mean, 0)) / (
             max(read, 1e-6) + max(shot, 0) * max(mean, 0)
         )
-        yield mean + more, trimmed_variance(square / expected, freedom), freedom * charge.size
+        variance = trimmed_variance(square / np.maximum(expected, 1e-6), freedom)
+        yield mean + more, variance, freedom * charge.size
 
 
 def deviations(lines: Lines, group, u, weight):
