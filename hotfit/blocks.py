@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from hotfit.errors import HotfitError
@@ -50,7 +51,7 @@ def _read_header(stream: BinaryIO) -> list[bytes]:
     return []
 
 
-def _sizes(cards: list[bytes], name: str):
+def _sizes(cards: list[bytes], name: str) -> Iterator[tuple[str, int]]:
     """Yield the keys that say how much follows, with their values."""
     for match in (SIZE.match(card) for card in cards):
         if match:

@@ -221,9 +221,7 @@ def check_samples(darks: DarkSet, values) -> None:
 
 def gaps(darks: DarkSet, values) -> tuple[str, ...]:
     """A note on frames with many missing samples, which damage makes as well as a mask."""
-    missing = [
-        (1 - np.isfinite(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)
-    ]
+    missing = [(np.isnan(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)]
     poor = [f"{name} ({share:.2g})" for share, name in missing if share > MANY_GAPS]
     return (f"{some_of(poor)}: this part of the samples is missing",) if poor else ()
 

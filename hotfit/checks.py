@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hotfit.errors import HotfitError
+from hotfit.exposures import SAME_EXPOSURE
 from hotfit.frames import Frame, Skipped
 from hotfit.headers import ANY_TYPE, MASTERS, SETTING_KEYS, Options, is_master
-
-SAME_EXPOSURE = 0.005
 
 
 def without_masters(darks: list[Frame], mixed: Sequence[str]) -> tuple[list[Frame], list[Skipped]]:
@@ -20,14 +19,7 @@ def without_masters(darks: list[Frame], mixed: Sequence[str]) -> tuple[list[Fram
         return darks, []
     why = [_why_no_master(frame, singles) for frame in darks]
     skipped = [
-        Skipped(
-            frame.name,
-            f"its image type is {frame.image_type!r}, and {reason}",
-            frame.image_type,
-            frame.exposure,
-            frame.temperature,
-            frame.shape,
-        )
+        frame.skipped(f"its image type is {frame.image_type!r}, and {reason}")
         for frame, reason in zip(darks, why, strict=True)
         if reason
     ]

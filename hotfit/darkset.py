@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from hotfit.checks import some_of
 from hotfit.errors import HotfitError
+from hotfit.exposures import SAME_EXPOSURE
 from hotfit.frames import Frame, Skipped
 from hotfit.headers import Claim
 from hotfit.readers import FLOAT32, UINT16, Scratch
@@ -143,7 +144,7 @@ class DarkSet:
         self.close()
 
 
-def group_exposures(exposure: ArrayLike, tolerance: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
+def group_exposures(exposure: ArrayLike, tolerance: float = SAME_EXPOSURE) -> tuple[np.ndarray, np.ndarray]:
     """Put exposures that are equal but for clock jitter into groups.
 
     Parameters

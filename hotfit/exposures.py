@@ -20,6 +20,8 @@ EXPOSURE_KEYS = (
 )
 """Keys of the exposure time, first found wins; all but DARKTIME, which may exceed it, must agree."""
 
+AGREEING_KEYS = EXPOSURE_KEYS[:-1]
+
 OWN_UNIT = {"IMG_EXP": "ms"}
 """Keys that are not in seconds."""
 
@@ -45,6 +47,9 @@ COMMENT_WITH_UNIT = re.compile(
     re.ASCII,
 )
 AGREEMENT = 0.01
+SAME_EXPOSURE = 0.005
+"""Relative difference up to which frames count as of one exposure."""
+
 ZERO = 0.01
 """Seconds: keys of a bias say 0 and the shortest time that the shutter knows."""
 
@@ -153,13 +158,15 @@ def _unit_in(comment: str) -> Unit | None:
 
 
 def _check_agreement(headers: Headers, key: str, seconds: float, name: str, given: str | None) -> None:
+    if key not in AGREEING_KEYS:
+        return
     averaged = n_averaged_of(headers)
-    for other in EXPOSURE_KEYS[:-1]:
+    for other in AGREEING_KEYS:
         number, unit = _number_and_unit(headers, other, given)
         also = abs(number) * unit.seconds
         # An absent key is NaN and differs from nothing; one that counts all of several exposures agrees too.
         differs = not _agree(also, seconds) and not _agree(also, averaged * seconds)
-        if differs and also >= 0 and key in EXPOSURE_KEYS[:-1]:
+        if differs and also >= 0:
             raise HotfitError(
                 f"{name}: {key} = {headers.value(key)} but {other} = {headers.value(other)};"
                 " say which is right with --exposure-key"

@@ -29,8 +29,8 @@ BANDS = 16e6
 CURED = 1e-3
 """A fit is good when its chi-square has at least this probability."""
 
-NOTHING_TO_READ = {"temperature_tolerance": 1.0}
-"""How frames are read where the caller does not say."""
+NOTHING_SAID = {"temperature_tolerance": (1.0,), "mixed": ((), [])}
+"""What these arguments hold where the caller does not say how frames are read; the others, None."""
 
 Progress = Callable[[int, int], None]
 
@@ -104,7 +104,7 @@ def fit_darks(
     }
     if not isinstance(frames, DarkSet):
         darks = open_darks(frames, **reading)
-    elif any(value != NOTHING_TO_READ.get(name) for name, value in reading.items() if value):
+    elif any(value not in NOTHING_SAID.get(name, (None,)) for name, value in reading.items()):
         raise HotfitError("frames: are read already; give exposure_key and the like to open_darks")
     else:
         darks = frames

@@ -91,6 +91,10 @@ class Frame:
     reader: Rows | CutRows | Packed
     cut: Cut | None = None
 
+    def skipped(self, reason: str) -> Skipped:
+        """Return what is told of this frame where it is not fitted after all."""
+        return Skipped(self.name, reason, self.image_type, self.exposure, self.temperature, self.shape)
+
 
 def skipped_of(name: str, reason: str, headers: Headers, shape: tuple[int, ...], options: Options) -> Skipped:
     """Describe a frame that is not fitted, as far as its header goes."""

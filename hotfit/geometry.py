@@ -202,19 +202,23 @@ def stored_rows(whole: Rows, first: int, last: int, columns: int) -> np.ndarray:
     return counts
 
 
+def _stored(reader: CutRows) -> np.ndarray:
+    return stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns)
+
+
 def never_changing(readers: Sequence[CutRows]) -> np.ndarray:
     """Return where all images hold the same count as they are stored, (rows, columns) bool."""
     first, *others = readers
-    counts = stored_rows(first.whole, 0, first.cut.rows, first.cut.columns)
+    counts = _stored(first)
     same = np.ones(counts.shape, bool)
     for reader in others:
-        same &= stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns) == counts
+        same &= _stored(reader) == counts
     return same
 
 
 def overscan_of(reader: CutRows) -> tuple[np.ndarray, float]:
     """Return all counts of an image as it is stored, and the median of its overscan, in adu."""
-    counts = stored_rows(reader.whole, 0, reader.cut.rows, reader.cut.columns)
+    counts = _stored(reader)
     where = reader.cut.overscan
     part = counts[where.rows.first : where.rows.last, where.columns.first : where.columns.last]
     known = part[np.isfinite(part)]

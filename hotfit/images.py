@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,10 @@ def images_of(
 def image_index(hdus: fits.HDUList, ext: int | str | None, name: str) -> int:
     """Return the index of the HDU that holds the image: `ext`, or the first with any."""
     if ext is None:
-        return all_images(hdus, name, stop_at_first=True)[0]
+        first = next(_with_image(hdus), None)
+        if first is None:
+            raise _no_image(name)
+        return first
     try:
         index = hdus.index_of(ext)
         hdu = hdus[index]
@@ -108,17 +111,20 @@ def image_index(hdus: fits.HDUList, ext: int | str | None, name: str) -> int:
     return index
 
 
-def all_images(hdus: fits.HDUList, name: str, *, stop_at_first: bool = False) -> list[int]:
-    """Return the indices of all HDUs that hold an image of their own, or of the first alone."""
-    found = []
-    for index, hdu in enumerate(hdus):
-        if _has_image(hdu) and (stop_at_first or hdu.name not in COMPANIONS):
-            found.append(index)
-            if stop_at_first:
-                break
+def all_images(hdus: fits.HDUList, name: str) -> list[int]:
+    """Return the indices of all HDUs that hold an image of their own."""
+    found = [index for index in _with_image(hdus) if hdus[index].name not in COMPANIONS]
     if not found:
-        raise HotfitError(f"{name}: holds no 2-D image; leave it out, or copy it again if it should")
+        raise _no_image(name)
     return found
+
+
+def _with_image(hdus: fits.HDUList) -> Iterator[int]:
+    return (index for index, hdu in enumerate(hdus) if _has_image(hdu))
+
+
+def _no_image(name: str) -> HotfitError:
+    return HotfitError(f"{name}: holds no 2-D image; leave it out, or copy it again if it should")
 
 
 def _has_image(hdu: fits.hdu.base._BaseHDU) -> bool:

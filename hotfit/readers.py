@@ -158,11 +158,11 @@ class TiledImage:
 def check_hcompress(path: Path, index: int) -> None:
     """Raise ValueError if a tile promises another size than it has: the C code would write where it says."""
     with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
-        table, header = hdus[index].data, hdus[index].header
+        header = hdus[index].header
         if not str(header["ZCMPTYPE"]).startswith("HCOMPRESS"):
             return
         largest = math.prod(header.get(f"ZTILE{axis + 1}", 1) for axis in range(header["ZNAXIS"]))
-        for tile in table["COMPRESSED_DATA"]:
+        for tile in hdus[index].data["COMPRESSED_DATA"]:
             sides = np.frombuffer(bytes(tile[2:10]), ">i4").astype(int)
             if tile.size and not (sides.size == 2 and (sides > 0).all() and sides.prod() <= largest):
                 raise ValueError("a compressed tile has a size of its own")

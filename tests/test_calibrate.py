@@ -246,6 +246,8 @@ def test_many_missing_samples_are_told():
     cube[4, :3] = np.nan
     (note,) = [note for note in calibrate(cube_darks(cube, exposure)).notes if "missing" in note]
     assert note == "frame 5 (0.05): this part of the samples is missing"
+    cube[4, :3] = np.inf  # beyond the converter, hence known
+    assert not any("missing" in note for note in calibrate(cube_darks(cube, exposure)).notes)
     cube[4, 0, 0] = 3e30
     with pytest.raises(HotfitError, match=r"frame 5: holds 3e\+30 adu, which are no counts"):
         calibrate(cube_darks(cube, exposure))

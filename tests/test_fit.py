@@ -327,6 +327,10 @@ def test_an_open_set_can_be_fitted_again(tmp_path):
         assert_same_maps(hotfit.fit_darks(darks), first)
         with pytest.raises(hotfit.HotfitError, match="read already"):
             hotfit.fit_darks(darks, exposure_key="ITIME")
+        for said in ({"ext": 0}, {"temperature_tolerance": 0.0}, {"mixed": "GAIN"}, {"trim": "[1:9]"}):
+            with pytest.raises(hotfit.HotfitError, match="read already"):
+                hotfit.fit_darks(darks, **said)
+        assert_same_maps(hotfit.fit_darks(darks, mixed=[]), first)
         with pytest.raises(hotfit.HotfitError, match="memory=nan"):
             hotfit.fit_darks(darks, memory=float("nan"))
     assert first.detector.gain_source == "unknown"
