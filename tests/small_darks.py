@@ -68,3 +68,9 @@ def squeeze(container, path):
     packed.write_bytes(pack(path.read_bytes()))
     path.unlink()
     return packed
+
+
+def header(cards: str) -> fits.Header:
+    """Header of cards as they are written, one a line."""
+    lines = (line for line in cards.strip().splitlines() if line)
+    return fits.Header([fits.Card.fromstring(line.ljust(80)) for line in lines])
