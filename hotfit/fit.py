@@ -6,28 +6,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from hotfit import kernels
-from hotfit.calibrate import Calibration, calibrate
+from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
+from hotfit.design import fewest_for_stuck, make_design, make_groups, make_limits
 from hotfit.errors import HotfitError
 from hotfit.flags import Rules
 from hotfit.result import DarkFit, assemble
 
-OUTLIER = 5.0
-"""Sigmas above the line, leverage allowed for, beyond which one sample may be dropped."""
-
-FRAMES_A_HIT = 10
-"""One sample may be dropped, and one more for every so many frames."""
-
 BANDS = 16e6
 """Bytes of samples that all threads hold at once, or as many as one frame has: more is not faster."""
-
-CURED = 1e-3
-"""A fit is good when its chi-square has at least this probability."""
 
 NOTHING_SAID = {"temperature_tolerance": (1.0,), "mixed": ((), [])}
 """What these arguments hold where the caller does not say how frames are read; the others, None."""
@@ -178,6 +169,7 @@ def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
     """Run the kernel over bands of rows in threads; returns the maps, and the samples left out by frame."""
     workers = workers or os.cpu_count() or 1
     design = make_design(darks, calibration, bias_subtracted)
+    groups = make_groups(design)
     noise = kernels.Noise(*map(np.float32, calibration.noise))
     limits = make_limits(darks, calibration)
     gain = calibration.detector.gain
@@ -190,7 +182,7 @@ def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
         samples, start = darks.samples(first, last)
         part = kernels.Maps(*(array[first * columns : last * columns] for array in maps))
         own = np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, noise, limits, unit, part, own)
+        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, part, own)
         return last - first, own
 
     done = 0
@@ -224,70 +216,6 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
     enough = max(BANDS / row_bytes, rows / len(darks.frames)) / workers
     height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]
-
-
-def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> kernels.Design:
-    """The arrays that all pixels share, in the kernel's units: time over the longest exposure."""
-    free = 0.0 if bias_subtracted else 1.0
-    weight = darks.n_combined.astype(float)
-    u = darks.group_exposure / darks.group_exposure[-1]
-    x = calibration.scale * u[darks.group]
-    far = x - free * np.average(x, weights=weight)
-    leverage = weight * (free / weight.sum() + far**2 / (weight * far**2).sum())
-    centre = free * u[0]  # where the weight of a hot pixel is: float32 sums lose nothing
-    x = x - centre
-    sums = [np.bincount(darks.group, weight * x**power) for power in range(3)]
-    return kernels.Design(
-        order=darks.order,
-        start=np.searchsorted(darks.group, np.arange(u.size + 1)).astype(np.intp),
-        u=u,
-        x=x,
-        offset=calibration.offset,
-        weight=weight,
-        n=sums[0],
-        sum_x=sums[1],
-        sum_xx=sums[2],
-        gate=weight / np.maximum(1 - leverage, 1e-6),
-        left=calibration.left,
-        centre=np.float64(centre),
-        free=np.float64(free),
-    )
-
-
-def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
-    """Thresholds of the kernel from the detector's noise, converter step and saturation level.
-
-    They are in sigmas of the noise that the darks show, whatever noise was given.
-    """
-    frames = len(darks.frames)
-    degrees = np.arange(frames + 1)
-    cured = np.zeros(degrees.size, np.float32)
-    cured[1:] = stats.chi2.isf(CURED, degrees[1:]) * calibration.excess
-    detector, floor = calibration.detector, calibration.noise.floor
-    outlier = OUTLIER * np.sqrt(calibration.excess)
-    pedestal = floor if np.isfinite(floor) else 0.0
-    return kernels.Limits(
-        saturation=np.float32(detector.saturation),
-        stuck=np.int64(fewest_for_stuck(darks, calibration)),
-        candidate=np.float32(0.8 * outlier),
-        outlier=np.float32(outlier),
-        hits=np.int64(np.clip(frames // FRAMES_A_HIT, 1, 255)),
-        calm=np.float32((pedestal + detector.saturation) / 2),
-        cured=cured,
-    )
-
-
-def fewest_for_stuck(darks: DarkSet, calibration: Calibration) -> int:
-    """Frames that it takes to tell a stuck pixel from a quiet one."""
-    return stuck_length(calibration.detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))
-
-
-def stuck_length(step: float, noise: float, pixels: int) -> int:
-    """Equal samples of a pixel that noise produces in one of ten sets or fewer: `noise`, `step` in adu."""
-    likeliest = stats.norm.cdf(step / 2, scale=noise) - stats.norm.cdf(-step / 2, scale=noise)
-    if likeliest <= 0:
-        return 3
-    return 2 + int(np.log(pixels * 10) / -np.log(min(likeliest, 1 - 1e-9)))
 
 
 def empty_maps(pixels: int) -> kernels.Maps:

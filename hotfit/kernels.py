@@ -1,12 +1,15 @@
 """The compiled fit: every njit function of hotfit and the one jit policy. Arrays in, arrays out.
 
-A pixel without saturation, gaps or outliers is *plain*: its sums over the exposure groups are all the
-fit needs. Plain pixels are fitted a tile at a time in float32, frames in the outer loop and neighbouring
-pixels in the inner one, so that the accumulators stay in cache and the loops vectorise. The few other
+A pixel without saturation, gaps or outliers is *plain*: sums over its exposure groups are all the fit
+needs. Plain pixels are fitted a tile at a time in float32: the samples are read once, frames in the outer
+loop and neighbouring pixels in the inner one, and everything else follows from the sums. The few other
 pixels are fitted one by one in float64 (`fit_pixel`), where samples can be left out.
 
 Times are in units of the longest exposure and measured from a centre, the shortest exposure: u = t / t_max,
 x = scale * u - centre. A slope is therefore the dark signal in the longest exposure, in ADU.
+
+All that a tile works on lies in two flat arrays, a block of rows for every exposure group and one for the
+tile itself. Rows at fixed distances cannot overlap, which is what lets the compiler vectorise the loops.
 """
 
 from typing import NamedTuple
@@ -14,27 +17,55 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-TILE = 1024
-"""Pixels in a tile: its accumulators fit the level-2 cache for a dozen exposure groups."""
+TILE = 272
+"""Pixels in a tile: whole vectors, and no power of two, where rows would compete for the same cache lines."""
 
 REWEIGHTINGS = 2
 """Times the weights are recomputed from the fitted slope; a third changes rates by less than 1e-3 errors."""
+
+MOST_CHI = 1e4
+"""Chi-square above which float32 does not know the sums well enough: such a pixel is not plain."""
 
 SATURATED = 1 << 1
 JUMP_DET = 1 << 2
 UNRELIABLE_SLOPE = 1 << 24
 
+FIRST, TOTAL, MOMENT, SQUARE, HIGH, INVERSE = (row * TILE for row in range(6))
+"""Rows of a group's block: see `sum_group`, `centre_group` and `weigh_group`."""
+
+BLOCK = 6 * TILE
+
+ORIGIN, PIVOT, A, SLOPE, VARIANCE, CHARGE, TOP, MOVED, WITHIN, LACK, PEAK, MISFIT, MISS, DOUBT = (
+    row * TILE for row in range(14)
+)
+"""Rows of the tile: its lines, and what tests them."""
+
+SHORT, MIDDLE, LONG = (row * TILE for row in (14, 19, 24))
+"""Weighted sums over groups, five rows each: the shorter half, the one between if any, the longer half."""
+
+W, WX, WXX, WY, WXY = (row * TILE for row in range(5))
+"""Those rows: sums of weight times 1, x, x**2, y and x * y."""
+
+RESULTS = 29 * TILE
+"""The maps in float32 begin here, a row each, in the order of `Maps`."""
+
+WORK = 38 * TILE
+
 
 def jit(function):
-    """Compile serially, without the GIL, with numpy's division, and cached where a cache can be kept."""
+    """Compile serially, without the GIL, with numpy's division, and cached where a cache can be kept.
+
+    A product and a sum may become one instruction; nothing else may be reordered, and NaN stays NaN.
+    """
+    policy = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True, **policy)(function)
     except RuntimeError:  # a read-only install without a home has no place for the cache
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(**policy)(function)
 
 
 class Design(NamedTuple):
-    """What all pixels share: N frames sorted by exposure, in K groups. Tiles round it to float32."""
+    """What all pixels share: N frames sorted by exposure, in K groups."""
 
     order: np.ndarray  # (N,) intp, where each frame stands in the samples
     start: np.ndarray  # (K + 1,) intp, first frame of each group, then N
@@ -42,13 +73,39 @@ class Design(NamedTuple):
     x: np.ndarray  # (N,) float64, scale * u - centre
     offset: np.ndarray  # (N,) float64, adu
     weight: np.ndarray  # (N,) float64, frames combined in each frame
-    n: np.ndarray  # (K,) float64, sum of weight
-    sum_x: np.ndarray  # (K,) float64, sum of weight * x
-    sum_xx: np.ndarray  # (K,) float64, sum of weight * x**2
-    gate: np.ndarray  # (N,) float64, weight / (1 - leverage): squared residuals to squared outlyingness
     left: np.ndarray  # (K,) float64, squared relative error that the frame scales leave
     centre: np.float64
     free: np.float64  # 1: the intercept is fitted, 0: the line goes through the origin
+
+
+class Groups(NamedTuple):
+    """The design as tiles need it, in float32: frames as slots, which fill each group in twos and fours."""
+
+    start: np.ndarray  # (K + 1,) intp, first slot of each group, then S
+    frame: np.ndarray  # (S,) intp, where the frame stands in the samples
+    weight: np.ndarray  # (S,) frames combined; 0: the slot only fills up
+    lever: np.ndarray  # (S,) weight * (x - mean x of the group)
+    offset: np.ndarray  # (S,) adu
+    u: np.ndarray  # (K,) exposure / longest exposure
+    left: np.ndarray  # (K,) squared relative error that the frame scales leave
+    n: np.ndarray  # (K,) sum of weight
+    x: np.ndarray  # (K,) mean x
+    sum_xx: np.ndarray  # (K,) sum of weight * x**2
+    spread: np.ndarray  # (K,) sum of weight * (x - mean x)**2
+    reach: np.ndarray  # (K,) largest |x - mean x|
+    gate: np.ndarray  # (K,) largest weight / (1 - leverage): squared residuals to squared outlyingness
+    lowest: np.ndarray  # (K,) lowest offset, adu
+    highest: np.ndarray  # (K,) highest offset, adu
+    pull: np.ndarray  # (K,) what a group's sum adds to the slope of a line of equal weights
+    per_frame: np.float32  # what it adds to the mean
+    per_moment: np.float32  # what a moment adds to the slope
+    mean_x: np.float32  # 0 for a line through the origin
+    centre: np.float32
+    free: np.float32
+    per_lack: np.float32  # 1 / degrees of freedom of the lack of fit, nan without any
+    per_spare: np.float32  # 1 / those of the scatter, nan without any
+    halves: np.float32  # 1, or nan if the halves of the exposures are too few for lines of their own
+    last: np.float32  # longest exposure / longest exposure, as u has it
 
 
 class Noise(NamedTuple):
@@ -93,133 +150,285 @@ class Maps(NamedTuple):
 
 
 @jit
-def fit_pixels(samples, first, design, noise, limits, unit, maps, counts):
+def fit_pixels(samples, first, design, groups, noise, limits, unit, maps, counts):
     """Fit the pixels first .. first + len(maps.rate) of `samples` (N, pixels), uint16 or float32.
 
     `unit` turns a slope into a rate; `counts` (2, N) int64 gathers saturated and dropped samples by frame.
     """
-    groups = design.u.size
-    sum_y = np.empty((groups, TILE), np.float32)
-    sum_xy = np.empty((groups, TILE), np.float32)
-    inverse = np.empty((groups, TILE), np.float32)
-    work = np.empty((19, TILE), np.float32)
+    blocks = np.zeros(groups.u.size * BLOCK, np.float32)
+    work = np.zeros(WORK, np.float32)
     for begin in range(0, maps.rate.size, TILE):
         size = min(TILE, maps.rate.size - begin)
-        fit_tile(samples, first + begin, size, design, noise, unit, sum_y, sum_xy, inverse, work, maps, begin)
-        lowest, highest, chi, peak = work[1], work[2], work[7], work[9]
+        sum_tile(samples, first + begin, size, groups, blocks, work)
+        fit_tile(size, groups, noise, blocks, work)
+        test_tile(size, groups, noise, limits, unit, blocks, work)
+        write_tile(samples.shape[0], size, groups, work, maps, begin)
         for p in range(size):
-            plain = (
-                highest[p] < limits.saturation
-                and lowest[p] < highest[p]
-                and peak[p] < limits.candidate**2
-                and chi[p] < 1e4  # float32 cannot tell scatter from a larger lack of fit; false for nan
-            )
-            if not plain:
+            if work[DOUBT + p]:
                 fit_pixel(samples, first + begin + p, design, noise, limits, unit, maps, begin + p, counts)
 
 
 @jit
-def fit_tile(samples, first, size, design, noise, unit, sum_y, sum_xy, inverse, work, maps, begin):
-    """Fit `size` pixels as if all were plain, and write their maps."""
-    groups = design.u.size
-    degrees = groups - 1 - design.free
-    pivot, lowest, highest, a, slope, variance, chi, lack, peak, misfit, miss = (
-        work[0], work[1], work[2], work[3], work[4], work[5], work[7], work[8], work[9], work[10], work[11]
-    )  # fmt: skip
-    sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_xy)
-    slope[:] = 0
-    a[:] = -np.inf
-    for _ in range(1 + REWEIGHTINGS):
-        weigh(pivot, a, slope, size, design, noise, inverse)
-        fit_groups(sum_y, sum_xy, inverse, 0, groups, size, design, work[12:17], a, slope, variance)
-    test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack, peak, misfit, miss, work[6])
-    for p in range(size):
-        q = begin + p
-        maps.rate[q] = slope[p] * unit
-        maps.rate_error[q] = np.sqrt(variance[p]) * unit
-        maps.intercept[q] = design.free * (pivot[p] + a[p] - slope[p] * design.centre)
-        maps.lack_of_fit[q] = lack[p] / degrees if degrees > 0 else np.nan
-        spare = samples.shape[0] - groups
-        maps.scatter[q] = max(chi[p] - lack[p], np.float32(0)) / spare if spare > 0 else np.nan
-        maps.misfit[q] = np.sqrt(misfit[p])
-        maps.misfit_fraction[q] = miss[p] / (abs(slope[p]) * design.u[-1])
-        maps.n_used[q] = samples.shape[0]
-        maps.n_groups[q] = groups
-        maps.n_dropped[q] = 0
-        maps.dq[q] = 0
-    half = (groups + 1) // 2
-    short, short_variance, short_x, long, long_variance = work[10], work[17], work[18], work[11], variance
-    sums = work[12:17]
-    fit_groups(sum_y, sum_xy, inverse, 0, half, size, design, sums, a, short, short_variance)
-    short_x[:] = sums[1] / sums[0]
-    fit_groups(sum_y, sum_xy, inverse, groups - half, groups, size, design, sums, a, long, long_variance)
-    k, shared = groups // 2, groups % 2  # an odd number of groups: the halves share the middle one
-    for p in range(size):
-        maps.slope_residual[begin + p] = (long[p] - short[p]) / slope[p]
-        square = short_variance[p] + long_variance[p]
-        if shared:
-            near, far = design.free * short_x[p], design.free * sums[1, p] / sums[0, p]
-            common = inverse[k, p] * (
-                design.sum_xx[k] - (near + far) * design.sum_x[k] + near * far * design.n[k]
-            )
-            square -= 2 * common * short_variance[p] * long_variance[p]
-        maps.slope_residual_error[begin + p] = np.sqrt(square) / abs(slope[p])
-
-
-@jit
-def sum_groups(samples, first, size, design, pivot, lowest, highest, sum_y, sum_xy):
-    """Sums of y and x * y by exposure group, y counted from the pixel's first sample (exact in float32)."""
-    row = samples[design.order[0], first : first + size]
-    for p in range(size):
-        lowest[p] = row[p]
-        highest[p] = row[p]
-        pivot[p] = np.float32(design.free) * np.float32(row[p])
-    for k in range(design.u.size):
-        total, moment = sum_y[k], sum_xy[k]
-        total[:size] = 0
-        moment[:size] = 0
-        for i in range(design.start[k], design.start[k + 1]):
-            row = samples[design.order[i], first : first + size]
-            weight, offset = np.float32(design.weight[i]), np.float32(design.offset[i])
-            weight_x = np.float32(design.weight[i] * design.x[i])
+def sum_tile(samples, first, size, groups, blocks, work):
+    """Sums of the samples of all groups, the only pass over them, and ORIGIN, PIVOT, TOP and MOVED."""
+    work[TOP : MOVED + TILE] = 0
+    for k in range(groups.u.size):
+        block = blocks[k * BLOCK : (k + 1) * BLOCK]
+        sum_two(samples, first, size, groups, groups.start[k], block)
+        for slot in range(groups.start[k] + 2, groups.start[k + 1], 4):
+            sum_four(samples, first, size, groups, slot, block)
+        if k == 0:
             for p in range(size):
-                sample = np.float32(row[p])
-                y = sample - pivot[p] - offset
-                total[p] += weight * y
-                moment[p] += weight_x * y
-                lowest[p] = min(lowest[p], sample)
-                highest[p] = max(highest[p], sample)
+                work[ORIGIN + p] = block[FIRST + p]
+                work[PIVOT + p] = groups.free * block[FIRST + p]
+        centre_group(size, groups, k, block, work)
 
 
 @jit
-def weigh(pivot, a, slope, size, design, noise, inverse):
-    """Inverse variance of one sample in every group, from the noise model at the fitted line."""
-    for k in range(design.u.size):
-        row, u, centre = inverse[k], np.float32(design.u[k]), np.float32(design.centre)
-        left = np.float32(design.left[k])
-        for p in range(size):
-            charge = max(pivot[p] + a[p] - slope[p] * centre - noise.floor, np.float32(0))
-            signal = max(slope[p], np.float32(0)) * u
-            row[p] = np.float32(1) / (noise.read + noise.shot * (signal + charge) + left * signal * signal)
+def sum_two(samples, first, size, groups, slot, block):
+    """Begin the sums of a group: z is what a sample has above the group's first one and its own offset.
 
-
-@jit
-def fit_groups(sum_y, sum_xy, inverse, begin, end, size, design, sums, a, slope, variance):
-    """Weighted line through the groups begin .. end of every pixel of a tile."""
-    w, wx, wxx, wy, wxy = sums[0], sums[1], sums[2], sums[3], sums[4]
-    sums[:] = 0
-    for k in range(begin, end):
-        n, x, xx = np.float32(design.n[k]), np.float32(design.sum_x[k]), np.float32(design.sum_xx[k])
-        total, moment, row = sum_y[k], sum_xy[k], inverse[k]
-        for p in range(size):
-            w[p] += n * row[p]
-            wx[p] += x * row[p]
-            wxx[p] += xx * row[p]
-            wy[p] += total[p] * row[p]
-            wxy[p] += moment[p] * row[p]
-    solvable, free = end - begin > design.free, np.float32(design.free)
+    FIRST: the first sample; TOTAL, MOMENT and SQUARE: sums of weight times z, (x - mean x) * z and z**2;
+    HIGH: the highest z. Samples of a group are alike, so that float32 holds even the squares.
+    """
+    row0 = samples[groups.frame[slot], first : first + size]
+    row1 = samples[groups.frame[slot + 1], first : first + size]
+    weight0, weight1 = groups.weight[slot], groups.weight[slot + 1]
+    lever0, lever1 = groups.lever[slot], groups.lever[slot + 1]
+    offset0, offset1 = groups.offset[slot], groups.offset[slot + 1]
     for p in range(size):
-        a[p], slope[p], variance[p] = solve(w[p], wx[p], wxx[p], wy[p], wxy[p], free, solvable)
+        z0 = -offset0
+        z1 = np.float32(row1[p]) - np.float32(row0[p]) - offset1
+        block[FIRST + p] = np.float32(row0[p])
+        block[TOTAL + p] = weight0 * z0 + weight1 * z1
+        block[MOMENT + p] = lever0 * z0 + lever1 * z1
+        block[SQUARE + p] = weight0 * z0 * z0 + weight1 * z1 * z1
+        block[HIGH + p] = max(z0, z1)
+
+
+@jit
+def sum_four(samples, first, size, groups, slot, block):
+    """Go on with four frames in one pass over the sums, which then are loaded and stored but once."""
+    row0 = samples[groups.frame[slot], first : first + size]
+    row1 = samples[groups.frame[slot + 1], first : first + size]
+    row2 = samples[groups.frame[slot + 2], first : first + size]
+    row3 = samples[groups.frame[slot + 3], first : first + size]
+    weight0, weight1 = groups.weight[slot], groups.weight[slot + 1]
+    weight2, weight3 = groups.weight[slot + 2], groups.weight[slot + 3]
+    lever0, lever1 = groups.lever[slot], groups.lever[slot + 1]
+    lever2, lever3 = groups.lever[slot + 2], groups.lever[slot + 3]
+    offset0, offset1 = groups.offset[slot], groups.offset[slot + 1]
+    offset2, offset3 = groups.offset[slot + 2], groups.offset[slot + 3]
+    for p in range(size):
+        z0 = np.float32(row0[p]) - block[FIRST + p] - offset0
+        z1 = np.float32(row1[p]) - block[FIRST + p] - offset1
+        z2 = np.float32(row2[p]) - block[FIRST + p] - offset2
+        z3 = np.float32(row3[p]) - block[FIRST + p] - offset3
+        y0, y1, y2, y3 = weight0 * z0, weight1 * z1, weight2 * z2, weight3 * z3
+        block[TOTAL + p] += (y0 + y1) + (y2 + y3)
+        block[MOMENT + p] = block[MOMENT + p] + lever0 * z0 + lever1 * z1 + lever2 * z2 + lever3 * z3
+        block[SQUARE + p] = block[SQUARE + p] + y0 * z0 + y1 * z1 + y2 * z2 + y3 * z3
+        block[HIGH + p] = max(block[HIGH + p], max(max(z0, z1), max(z2, z3)))
+
+
+@jit
+def centre_group(size, groups, k, block, work):
+    """Count TOTAL and HIGH from the pixel's pivot, SQUARE from the mean of the group.
+
+    TOP: no sample is higher; MOVED: 0 if all samples of the pixel are equal.
+    """
+    n, share = groups.n[k], np.float32(1) / groups.n[k]
+    lowest, highest = groups.lowest[k], groups.highest[k]
+    for p in range(size):
+        total, high, first = block[TOTAL + p], block[HIGH + p], block[FIRST + p]
+        above = first - work[PIVOT + p]
+        block[SQUARE + p] -= total * total * share
+        block[TOTAL + p] = total + n * above
+        block[HIGH + p] = high + above
+        work[TOP + p] = max(work[TOP + p], first + high + highest)
+        work[MOVED + p] += abs(first - work[ORIGIN + p]) + abs(high + lowest)
+
+
+@jit
+def fit_tile(size, groups, noise, blocks, work):
+    """Weighted lines: from equal weights, then with those of the noise model at the fitted line."""
+    work[A : SLOPE + TILE] = 0
+    for k in range(groups.u.size):
+        pull = groups.pull[k]
+        block = blocks[k * BLOCK : (k + 1) * BLOCK]
+        for p in range(size):
+            work[A + p] += groups.per_frame * block[TOTAL + p]
+            work[SLOPE + p] += pull * block[TOTAL + p] + groups.per_moment * block[MOMENT + p]
+    for p in range(size):
+        work[A + p] -= groups.mean_x * work[SLOPE + p]
+    for _ in range(REWEIGHTINGS):
+        weigh_tile(size, groups, noise, blocks, work)
+        solve_tile(size, groups, work)
+
+
+@jit
+def weigh_tile(size, groups, noise, blocks, work):
+    """Weighted sums over the shorter half of the groups, the longer half, and the one between, if any."""
+    for p in range(size):
+        pedestal = work[PIVOT + p] + work[A + p] - work[SLOPE + p] * groups.centre
+        work[CHARGE + p] = max(pedestal - noise.floor, np.float32(0))
+    count = groups.u.size
+    half = count // 2
+    work[MIDDLE : MIDDLE + 5 * TILE] = 0
+    for k in range(count):
+        place = SHORT if k < half else LONG
+        if count % 2 == 1 and k == half:
+            place = MIDDLE
+        begins = k == 0 or k == count - half or place == MIDDLE
+        sums = work[place : place + 5 * TILE]
+        weigh_group(size, groups, k, noise, begins, work, blocks[k * BLOCK : (k + 1) * BLOCK], sums)
+
+
+@jit
+def weigh_group(size, groups, k, noise, begins, work, block, sums):
+    """INVERSE variance of one sample of the group; its part of the weighted sums, which may begin with it."""
+    u, left, n, x, xx = groups.u[k], groups.left[k], groups.n[k], groups.x[k], groups.sum_xx[k]
+    for p in range(size):
+        signal = max(work[SLOPE + p], np.float32(0)) * u
+        variance = noise.read + noise.shot * (signal + work[CHARGE + p]) + left * signal * signal
+        inverse = np.float32(1) / variance
+        total = block[TOTAL + p] * inverse
+        block[INVERSE + p] = inverse
+        sums[W + p] = (np.float32(0) if begins else sums[W + p]) + n * inverse
+        sums[WX + p] = (np.float32(0) if begins else sums[WX + p]) + n * x * inverse
+        sums[WXX + p] = (np.float32(0) if begins else sums[WXX + p]) + xx * inverse
+        sums[WY + p] = (np.float32(0) if begins else sums[WY + p]) + total
+        sums[WXY + p] = (np.float32(0) if begins else sums[WXY + p]) + x * total + block[MOMENT + p] * inverse
+
+
+@jit
+def solve_tile(size, groups, work):
+    """A, SLOPE and VARIANCE of the slope from the weighted sums."""
+    free = groups.free
+    for p in range(size):
+        w = work[SHORT + W + p] + work[MIDDLE + W + p] + work[LONG + W + p]
+        wx = work[SHORT + WX + p] + work[MIDDLE + WX + p] + work[LONG + WX + p]
+        wxx = work[SHORT + WXX + p] + work[MIDDLE + WXX + p] + work[LONG + WXX + p]
+        wy = work[SHORT + WY + p] + work[MIDDLE + WY + p] + work[LONG + WY + p]
+        wxy = work[SHORT + WXY + p] + work[MIDDLE + WXY + p] + work[LONG + WXY + p]
+        mean_x, spread, slope = line_of(w, wx, wxx, wy, wxy, free)
+        work[VARIANCE + p] = np.float32(1) / spread
+        work[SLOPE + p] = slope
+        work[A + p] = free * wy / w - mean_x * slope
+
+
+@jit
+def line_of(w, wx, wxx, wy, wxy, free):
+    """Mean x (0 for a line through the origin), sum of weight * (x - mean x)**2 and slope of a line."""
+    mean_x = free * wx / w
+    spread = wxx - mean_x * wx
+    return mean_x, spread, (wxy - mean_x * wy) / spread
+
+
+@jit
+def test_tile(size, groups, noise, limits, unit, blocks, work):
+    """Test the lines group by group; RESULTS get the maps, and DOUBT marks the pixels that are not plain."""
+    work[WITHIN : MISS + TILE] = 0
+    for k in range(groups.u.size):
+        test_group(size, groups, k, blocks[k * BLOCK : (k + 1) * BLOCK], work)
+    candidate, saturation, most = limits.candidate**2, limits.saturation, np.float32(MOST_CHI)
+    for p in range(size):
+        straight = (work[PEAK + p] < candidate) & (work[WITHIN + p] + work[LACK + p] < most)
+        plain = straight & (work[TOP + p] < saturation) & (work[MOVED + p] > 0)
+        work[DOUBT + p] = np.float32(0) if plain else np.float32(1)
+    for p in range(size):
+        slope = work[SLOPE + p]
+        work[RESULTS + p] = slope * unit
+        work[RESULTS + TILE + p] = np.sqrt(work[VARIANCE + p]) * unit
+        level = work[PIVOT + p] + work[A + p] - slope * groups.centre
+        work[RESULTS + 2 * TILE + p] = groups.free * level
+        work[RESULTS + 5 * TILE + p] = work[LACK + p] * groups.per_lack
+        work[RESULTS + 6 * TILE + p] = max(work[WITHIN + p], np.float32(0)) * groups.per_spare
+        work[RESULTS + 7 * TILE + p] = np.sqrt(work[MISFIT + p])
+        work[RESULTS + 8 * TILE + p] = work[MISS + p] / abs(slope * groups.last)
+    compare_halves(size, groups, work)
+
+
+@jit
+def test_group(size, groups, k, block, work):
+    """Add a group to the chi-squares WITHIN groups and LACK of fit; MISFIT and MISS are the largest so far.
+
+    PEAK is a bound on the largest squared outlyingness: a sample lies no further above the line than the
+    highest of its group, and the line there no lower than at the smallest x of the group.
+    """
+    n, x, spread = groups.n[k], groups.x[k], groups.spread[k]
+    share, reach, gate = np.float32(1) / n, groups.reach[k], groups.gate[k]
+    for p in range(size):
+        slope, inverse = work[SLOPE + p], block[INVERSE + p]
+        line = work[A + p] + slope * x
+        mean = block[TOTAL + p] * share - line
+        square = mean * mean * inverse
+        bent = slope * (slope * spread - np.float32(2) * block[MOMENT + p])
+        high = max(block[HIGH + p] - line + abs(slope) * reach, np.float32(0))
+        work[WITHIN + p] += (block[SQUARE + p] + bent) * inverse
+        work[LACK + p] += n * square
+        work[PEAK + p] = max(work[PEAK + p], high * high * inverse * gate)
+        work[MISFIT + p] = max(work[MISFIT + p], square)
+        work[MISS + p] = max(work[MISS + p], abs(mean))
+
+
+@jit
+def compare_halves(size, groups, work):
+    """Slope over the longer half of the exposures less that over the shorter; both hold the middle one."""
+    for p in range(size):
+        w, wx, wxx = work[MIDDLE + W + p], work[MIDDLE + WX + p], work[MIDDLE + WXX + p]
+        wy, wxy = work[MIDDLE + WY + p], work[MIDDLE + WXY + p]
+        near, short_spread, short = line_of(
+            work[SHORT + W + p] + w,
+            work[SHORT + WX + p] + wx,
+            work[SHORT + WXX + p] + wxx,
+            work[SHORT + WY + p] + wy,
+            work[SHORT + WXY + p] + wxy,
+            groups.free,
+        )
+        far, long_spread, long = line_of(
+            work[LONG + W + p] + w,
+            work[LONG + WX + p] + wx,
+            work[LONG + WXX + p] + wxx,
+            work[LONG + WY + p] + wy,
+            work[LONG + WXY + p] + wxy,
+            groups.free,
+        )
+        shared = wxx - (near + far) * wx + near * far * w
+        square = (short_spread + long_spread - np.float32(2) * shared) / (short_spread * long_spread)
+        per_slope = groups.halves / work[SLOPE + p]
+        work[RESULTS + 3 * TILE + p] = (long - short) * per_slope
+        work[RESULTS + 4 * TILE + p] = np.sqrt(square) * abs(per_slope)
+
+
+@jit
+def write_tile(frames, size, groups, work, maps, begin):
+    """Copy the RESULTS of a tile to the maps, as those of plain pixels."""
+    copy_row(work, 0, maps.rate, begin, size)
+    copy_row(work, 1, maps.rate_error, begin, size)
+    copy_row(work, 2, maps.intercept, begin, size)
+    copy_row(work, 3, maps.slope_residual, begin, size)
+    copy_row(work, 4, maps.slope_residual_error, begin, size)
+    copy_row(work, 5, maps.lack_of_fit, begin, size)
+    copy_row(work, 6, maps.scatter, begin, size)
+    copy_row(work, 7, maps.misfit, begin, size)
+    copy_row(work, 8, maps.misfit_fraction, begin, size)
+    used, times = maps.n_used[begin : begin + size], maps.n_groups[begin : begin + size]
+    dropped, dq = maps.n_dropped[begin : begin + size], maps.dq[begin : begin + size]
+    for p in range(size):
+        used[p] = frames
+        times[p] = groups.u.size
+    for p in range(size):
+        dropped[p] = 0
+        dq[p] = 0
+
+
+@jit
+def copy_row(work, row, target, begin, size):
+    """Copy one row of the RESULTS to pixels begin .. begin + size of a map."""
+    source, part = work[RESULTS + row * TILE : RESULTS + (row + 1) * TILE], target[begin : begin + size]
+    for p in range(size):
+        part[p] = source[p]
 
 
 @jit
@@ -230,33 +439,6 @@ def solve(w, wx, wxx, wy, wxy, free, solvable):
         return np.nan, np.nan, np.nan
     slope = (wxy - free * wx * wy / w) / spread
     return free * (wy - slope * wx) / w, slope, 1 / spread
-
-
-@jit
-def test_line(samples, first, size, design, pivot, a, slope, inverse, chi, lack, peak, misfit, miss, group):
-    """Chi-square in all and of the group means, largest outlyingness, largest misfit of a group mean."""
-    for row in (chi, lack, peak, misfit, miss):
-        row[:] = 0
-    for k in range(design.u.size):
-        group[:] = 0
-        weight_k = inverse[k]
-        for i in range(design.start[k], design.start[k + 1]):
-            row = samples[design.order[i], first : first + size]
-            weight, offset = np.float32(design.weight[i]), np.float32(design.offset[i])
-            x, gate = np.float32(design.x[i]), np.float32(design.gate[i])
-            for p in range(size):
-                residual = np.float32(row[p]) - pivot[p] - offset - a[p] - slope[p] * x
-                square = residual * residual * weight_k[p]
-                chi[p] += weight * square
-                group[p] += weight * residual
-                peak[p] = max(peak[p], square * gate if residual > 0 else np.float32(0))
-        n = np.float32(design.n[k])
-        for p in range(size):
-            mean = group[p] / n
-            square = mean * mean * weight_k[p]
-            lack[p] += n * square
-            misfit[p] = max(misfit[p], square)
-            miss[p] = max(miss[p], abs(mean))
 
 
 @jit

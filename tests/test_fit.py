@@ -10,7 +10,8 @@ import hotfit
 from hotfit import kernels, simulate
 from hotfit.cubes import cube_darks
 from hotfit.darks import open_darks
-from hotfit.fit import cut_bands, stuck_length
+from hotfit.design import stuck_length
+from hotfit.fit import cut_bands
 from hotfit.scene import Kind
 
 MAPS = [name for name in kernels.Maps._fields if name != "dq"] + ["dq"]

@@ -8,7 +8,7 @@ import pytest
 import reference
 from scipy import stats
 
-from hotfit import fit, kernels
+from hotfit import design, fit, kernels
 from hotfit.calibrate import Calibration, Detector, NoiseModel
 from hotfit.cubes import cube_darks
 
@@ -135,12 +135,14 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
     maps = fit.empty_maps(y[0].size)
     counts = np.zeros((2, order.size), np.int64)
     samples, start = darks.samples(0, 1)
+    shared = design.make_design(darks, calibration, bias_subtracted)
     kernels.fit_pixels(
         samples,
         start,
-        fit.make_design(darks, calibration, bias_subtracted),
+        shared,
+        design.make_groups(shared),
         kernels.Noise(*map(np.float32, noise)),
-        fit.make_limits(darks, calibration),
+        design.make_limits(darks, calibration),
         np.float32(1 / darks.group_exposure[-1]),
         maps,
         counts,
@@ -161,9 +163,9 @@ def ask_oracle(y, darks, terms, *, bias_subtracted=False, hits=None):
         floor=np.inf if bias_subtracted else FLOOR,
         saturation=LEVEL,
         bias_subtracted=bias_subtracted,
-        outlier=fit.OUTLIER * np.sqrt(terms.excess),
-        hits=max(1, frames // fit.FRAMES_A_HIT) if hits is None else hits,
-        cured=stats.chi2.isf(fit.CURED, np.arange(frames + 1)) * terms.excess,
+        outlier=design.OUTLIER * np.sqrt(terms.excess),
+        hits=max(1, frames // design.FRAMES_A_HIT) if hits is None else hits,
+        cured=stats.chi2.isf(design.CURED, np.arange(frames + 1)) * terms.excess,
     )
 
 
@@ -175,7 +177,7 @@ def test_kernel_agrees_with_the_oracle(name, dtype, bias_subtracted):
     terms = random_terms(np.sort(frames), rng)
     y = random_samples(np.sort(frames), terms, dtype, 0 if bias_subtracted else PEDESTAL, rng)
     maps, counts, darks = run_kernel(y, frames, terms, bias_subtracted=bias_subtracted)
-    shortest = fit.stuck_length(float(dtype == np.uint16), READ, SIDE * SIDE)
+    shortest = design.stuck_length(float(dtype == np.uint16), READ, SIDE * SIDE)
     saturated, dropped, ends = 0, np.zeros(frames.size), Counter()
     for p, pixel in enumerate(y.reshape(frames.size, -1).T):
         expected = ask_oracle(pixel, darks, terms, bias_subtracted=bias_subtracted)
