@@ -27,6 +27,7 @@ def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool)
     return kernels.Design(
         order=darks.order,
         start=np.searchsorted(darks.group, np.arange(u.size + 1)).astype(np.intp),
+        group=darks.group.astype(np.intp),
         u=u,
         x=calibration.scale * u[darks.group] - centre,
         offset=calibration.offset,
@@ -40,8 +41,7 @@ def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool)
 def make_groups(design: kernels.Design) -> kernels.Groups:
     """The same design for tiles: what its groups add to sums, and the slots of their frames."""
     free, weight, x = design.free, design.weight, design.x
-    sizes = np.diff(design.start)
-    group = np.repeat(np.arange(sizes.size), sizes)
+    sizes, group = np.diff(design.start), design.group
     n = np.bincount(group, weight)
     mean_x = np.bincount(group, weight * x) / n
     away = x - mean_x[group]

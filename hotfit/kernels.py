@@ -52,16 +52,20 @@ RESULTS = 29 * TILE
 WORK = 38 * TILE
 
 
-def jit(function):
-    """Compile serially, without the GIL, with numpy's division, and cached where a cache can be kept.
+POLICY = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+"""Serial, without the GIL, numpy's division. A product and a sum may become one instruction, and nothing else
+may be reordered: NaN stays NaN."""
 
-    A product and a sum may become one instruction; nothing else may be reordered, and NaN stays NaN.
-    """
-    policy = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+jit = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **POLICY)
+"""For what only kernels call: the wrappers for Python would take longer to compile than the functions."""
+
+
+def entry(function):
+    """Compile what Python calls, cached where a cache can be kept: with it is all that it calls."""
     try:
-        return numba.njit(cache=True, **policy)(function)
+        return numba.njit(cache=True, **POLICY)(function)
     except RuntimeError:  # a read-only install without a home has no place for the cache
-        return numba.njit(**policy)(function)
+        return numba.njit(**POLICY)(function)
 
 
 class Design(NamedTuple):
@@ -69,6 +73,7 @@ class Design(NamedTuple):
 
     order: np.ndarray  # (N,) intp, where each frame stands in the samples
     start: np.ndarray  # (K + 1,) intp, first frame of each group, then N
+    group: np.ndarray  # (N,) intp, group of each frame
     u: np.ndarray  # (K,) float64, exposure of the group / longest exposure
     x: np.ndarray  # (N,) float64, scale * u - centre
     offset: np.ndarray  # (N,) float64, adu
@@ -119,6 +124,16 @@ class Noise(NamedTuple):
     floor: np.float32  # adu; what an intercept has above it is charge gathered during readout
 
 
+class Line(NamedTuple):
+    """A fitted line, in float64; nan where the samples fix none."""
+
+    a: float  # adu at x = 0
+    slope: float
+    variance: float  # of the slope
+    mean_x: float  # weighted; 0 for a line through the origin
+    mean_variance: float  # of the weighted mean; 0 for a line through the origin
+
+
 class Limits(NamedTuple):
     """Where a pixel stops being plain, and what may be dropped."""
 
@@ -149,7 +164,7 @@ class Maps(NamedTuple):
     dq: np.ndarray  # uint32
 
 
-@jit
+@entry
 def fit_pixels(samples, first, design, groups, noise, limits, unit, maps, counts):
     """Fit the pixels first .. first + len(maps.rate) of `samples` (N, pixels), uint16 or float32.
 
@@ -432,16 +447,6 @@ def copy_row(work, row, target, begin, size):
 
 
 @jit
-def solve(w, wx, wxx, wy, wxy, free, solvable):
-    """Intercept (at x = 0), slope and its variance from weighted sums; nan where they fix no line."""
-    spread = wxx - free * wx * wx / w
-    if not (solvable and spread > 0):
-        return np.nan, np.nan, np.nan
-    slope = (wxy - free * wx * wy / w) / spread
-    return free * (wy - slope * wx) / w, slope, 1 / spread
-
-
-@jit
 def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
     """Fit one pixel sample by sample: mask saturation and gaps, drop cosmic rays if that cures the fit."""
     frames = samples.shape[0]
@@ -463,7 +468,7 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
         counts[1, i] += 1
     if constant and frames >= limits.stuck:
         dq |= UNRELIABLE_SLOPE
-        line = (np.nan, np.nan, np.nan)
+        line = Line(np.nan, np.nan, np.nan, np.nan, np.nan)
     write_pixel(y, usable, design, inverse, line, unit, maps, q)
     maps.dq[q] = dq
 
@@ -496,16 +501,24 @@ def mask_saturated(y, design, limits, usable, counts):
 
 @jit
 def fit_usable(y, usable, design, noise, inverse):
-    """Weighted line through the usable samples; returns (intercept at x = 0, slope, variance of slope)."""
-    line = (-np.inf, 0.0, np.inf)
-    for _ in range(1 + REWEIGHTINGS):
-        a, slope, _ = line
-        charge = max(a - slope * design.centre - noise.floor, 0.0)
-        for k in range(design.u.size):
-            signal = max(slope, 0.0) * design.u[k]
-            inverse[k] = 1 / (noise.read + noise.shot * (signal + charge) + design.left[k] * signal * signal)
-        line = fit_range(y, usable, design, inverse, 0, design.u.size)
-    return line
+    """Weighted line through the usable samples, whose `inverse` variances (K,) it leaves behind."""
+    groups = design.u.size
+    a, slope = -np.inf, 0.0
+    for _ in range(REWEIGHTINGS):
+        weigh(a, slope, design, noise, inverse)
+        line = fit_range(y, usable, design, inverse, design.start[0], groups)
+        a, slope = line.a, line.slope
+    weigh(a, slope, design, noise, inverse)
+    return fit_range(y, usable, design, inverse, design.start[0], groups)
+
+
+@jit
+def weigh(a, slope, design, noise, inverse):
+    """Inverse variance of one sample of every group, from the noise model at a line."""
+    charge = max(a - slope * design.centre - noise.floor, 0.0)
+    for k in range(design.u.size):
+        signal = max(slope, 0.0) * design.u[k]
+        inverse[k] = 1 / (noise.read + noise.shot * (signal + charge) + design.left[k] * signal * signal)
 
 
 @jit
@@ -526,8 +539,11 @@ def fit_range(y, usable, design, inverse, begin, end):
                 wxy += weight * x * (y[i] - pivot)
                 seen = True
         groups += seen
-    a, slope, variance = solve(w, wx, wxx, wy, wxy, design.free, groups > design.free)
-    return a + pivot, slope, variance
+    mean_x, spread, slope = line_of(w, wx, wxx, wy, wxy, design.free)
+    if not (groups > design.free and spread > 0):
+        return Line(np.nan, np.nan, np.nan, np.nan, np.nan)
+    a = pivot + design.free * wy / w - mean_x * slope
+    return Line(a, slope, 1 / spread, mean_x, design.free / w)
 
 
 @jit
@@ -541,9 +557,9 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
     first, count = line, 0
     groups = count_groups(usable, design)
     last = 0
-    for k in range(design.u.size):
-        if usable[design.start[k] : design.start[k + 1]].any():
-            last = k
+    for i in range(y.size):
+        if usable[i]:
+            last = design.group[i]
     dropped = np.empty(limits.hits, np.intp)
     while count < limits.hits:
         frame = most_outlying(y, usable, design, limits, inverse, line)
@@ -556,9 +572,9 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
         if alike(y, dropped[:count], design, noise, limits, inverse, line):
             break
         after = count_groups(usable, design)
-        degrees = int(usable.sum() - 1 - design.free)
+        degrees = int(count_usable(usable, 0) - 1 - design.free)
         woken = count > 1 or last < design.u.size - 1 or design.weight[frame] > 1
-        late = woken and not usable[design.start[last] :].any()
+        late = woken and not count_usable(usable, design.start[last])
         tested = degrees > 0 and not late and (after == groups or after - 1 - design.free > 0)
         if tested and chi_square(y, usable, design, inverse, line)[0] < limits.cured[degrees]:
             return dropped[:count], line
@@ -573,23 +589,15 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
 def most_outlying(y, usable, design, limits, inverse, line):
     """Frame of the sample furthest above the line, leverage allowed for, or -1 if none is an outlier."""
     worst, frame = limits.outlier**2, -1
-    a, slope, variance = line
-    w, wx = 0.0, 0.0
-    for k in range(design.u.size):
-        for i in range(design.start[k], design.start[k + 1]):
-            if usable[i]:
-                w += design.weight[i] * inverse[k]
-                wx += design.weight[i] * inverse[k] * design.x[i]
-    for k in range(design.u.size):
-        for i in range(design.start[k], design.start[k + 1]):
-            residual = y[i] - a - slope * design.x[i]
-            if usable[i] and residual > 0:
-                weight = design.weight[i] * inverse[k]
-                far = design.x[i] - design.free * wx / w
-                leverage = weight * (design.free / w + far * far * variance)
-                square = weight * residual * residual / max(1 - leverage, 1e-6)
-                if square > worst:
-                    worst, frame = square, i
+    for i in range(y.size):
+        residual = y[i] - line.a - line.slope * design.x[i]
+        if usable[i] and residual > 0:
+            weight = design.weight[i] * inverse[design.group[i]]
+            far = design.x[i] - line.mean_x
+            leverage = weight * (line.mean_variance + far * far * line.variance)
+            square = weight * residual * residual / max(1 - leverage, 1e-6)
+            if square > worst:
+                worst, frame = square, i
     return frame
 
 
@@ -599,12 +607,11 @@ def alike(y, dropped, design, noise, limits, inverse, line):
 
     Samples that high have the shot noise of their height, too.
     """
-    a, slope, _ = line
     height, reach, u = np.empty(dropped.size), np.empty(dropped.size), np.empty(dropped.size)
     for n in range(dropped.size):
         i = dropped[n]
-        k = np.searchsorted(design.start, i, side="right") - 1
-        height[n] = y[i] - a - slope * design.x[i]
+        k = design.group[i]
+        height[n] = y[i] - line.a - line.slope * design.x[i]
         variance = (1 / inverse[k] + noise.shot * max(height[n], 0.0)) / design.weight[i]
         reach[n] = limits.outlier * np.sqrt(variance)
         u[n] = design.u[k]
@@ -617,24 +624,33 @@ def alike(y, dropped, design, noise, limits, inverse, line):
 
 
 @jit
+def count_usable(usable, begin):
+    """Usable samples from frame `begin` on."""
+    found = 0
+    for i in range(begin, usable.size):
+        found += usable[i]
+    return found
+
+
+@jit
 def count_groups(usable, design):
     """Exposure times with a usable sample."""
-    groups = 0
-    for k in range(design.u.size):
-        groups += usable[design.start[k] : design.start[k + 1]].any()
+    groups, last = 0, -1
+    for i in range(usable.size):
+        if usable[i] and design.group[i] != last:
+            groups, last = groups + 1, design.group[i]
     return groups
 
 
 @jit
 def chi_square(y, usable, design, inverse, line):
     """Chi-square in all and of the group means, largest squared misfit in sigmas, largest misfit in adu."""
-    a, slope, _ = line
     chi, lack, misfit, miss = 0.0, 0.0, 0.0, 0.0
     for k in range(design.u.size):
         n, group = 0.0, 0.0
         for i in range(design.start[k], design.start[k + 1]):
             if usable[i]:
-                residual = y[i] - a - slope * design.x[i]
+                residual = y[i] - line.a - line.slope * design.x[i]
                 chi += design.weight[i] * residual * residual * inverse[k]
                 group += design.weight[i] * residual
                 n += design.weight[i]
@@ -648,58 +664,44 @@ def chi_square(y, usable, design, inverse, line):
 @jit
 def write_pixel(y, usable, design, inverse, line, unit, maps, q):
     """Write the maps of one pixel from its line."""
-    a, slope, variance = line
     chi, lack, misfit, miss = chi_square(y, usable, design, inverse, line)
-    used, groups = usable.sum(), count_groups(usable, design)
+    used, groups = count_usable(usable, 0), count_groups(usable, design)
     degrees, spare = groups - 1 - design.free, used - groups
-    maps.rate[q] = slope * unit
-    maps.rate_error[q] = np.sqrt(variance) * unit
-    maps.intercept[q] = design.free * (a - slope * design.centre)
+    maps.rate[q] = line.slope * unit
+    maps.rate_error[q] = np.sqrt(line.variance) * unit
+    maps.intercept[q] = design.free * (line.a - line.slope * design.centre)
     maps.lack_of_fit[q] = lack / degrees if degrees > 0 else np.nan
     maps.scatter[q] = (chi - lack) / spare if spare > 0 else np.nan
     maps.misfit[q] = np.sqrt(misfit)
     maps.n_used[q] = used
     maps.n_groups[q] = groups
-    half, seen, longest = (groups + 1) // 2, 0, 0.0
+    half, seen, last, longest = (groups + 1) // 2, 0, -1, 0.0
     end_short, begin_long = 0, design.u.size
-    for k in range(design.u.size):
-        if usable[design.start[k] : design.start[k + 1]].any():
+    for i in range(y.size):
+        k = design.group[i]
+        if usable[i] and k != last:
             if seen == groups - half:
                 begin_long = k
             seen += 1
-            longest = design.u[k]
+            last, longest = k, design.u[k]
             if seen == half:
                 end_short = k + 1
-    short = fit_range(y, usable, design, inverse, 0, end_short)
+    short = fit_range(y, usable, design, inverse, design.start[0], end_short)
     long = fit_range(y, usable, design, inverse, begin_long, design.u.size)
-    maps.misfit_fraction[q] = miss / (abs(slope) * longest)
-    maps.slope_residual[q] = (long[1] - short[1]) / slope
-    variance = difference_variance(usable, design, inverse, end_short, begin_long, short[2], long[2])
-    maps.slope_residual_error[q] = np.sqrt(variance) / abs(slope)
+    maps.misfit_fraction[q] = miss / (abs(line.slope) * longest)
+    maps.slope_residual[q] = (long.slope - short.slope) / line.slope
+    variance = difference_variance(usable, design, inverse, end_short, begin_long, short, long)
+    maps.slope_residual_error[q] = np.sqrt(variance) / abs(line.slope)
 
 
 @jit
-def difference_variance(usable, design, inverse, end_short, begin_long, short_variance, long_variance):
-    """Variance of slope(groups from begin_long) - slope(groups before end_short), which may share a group."""
-    near = mean_time(usable, design, inverse, 0, end_short)
-    far = mean_time(usable, design, inverse, begin_long, design.u.size)
+def difference_variance(usable, design, inverse, end_short, begin_long, short, long):
+    """Variance of the slope from group begin_long on - that before end_short; they may share a group."""
     total = 0.0
-    for k in range(design.u.size):
-        for i in range(design.start[k], design.start[k + 1]):
-            if usable[i]:
-                pull = (design.x[i] - far) * long_variance if k >= begin_long else 0.0
-                pull -= (design.x[i] - near) * short_variance if k < end_short else 0.0
-                total += design.weight[i] * inverse[k] * pull * pull
+    for i in range(usable.size):
+        if usable[i]:
+            k = design.group[i]
+            pull = (design.x[i] - long.mean_x) * long.variance if k >= begin_long else 0.0
+            pull -= (design.x[i] - short.mean_x) * short.variance if k < end_short else 0.0
+            total += design.weight[i] * inverse[k] * pull * pull
     return total
-
-
-@jit
-def mean_time(usable, design, inverse, begin, end):
-    """Weighted mean x of the usable samples of the groups begin .. end, 0 for a line through the origin."""
-    w, wx = 0.0, 0.0
-    for k in range(begin, end):
-        for i in range(design.start[k], design.start[k + 1]):
-            if usable[i]:
-                w += design.weight[i] * inverse[k]
-                wx += design.weight[i] * inverse[k] * design.x[i]
-    return design.free * wx / w
