@@ -101,12 +101,15 @@ class Headers:
 
     def __init__(self, *headers: Mapping[str, Any]):
         self._headers = [_case_blind(header) for header in headers]
+        # astropy takes long to say that there is no such key, and most keys are not there.
+        self._keys = [{key.upper() for key in header} for header in self._headers]
 
     def first(self, keys: tuple[str, ...]) -> tuple[str, Any]:
         """Return the first of `keys` that has a value, and the value; ``("", None)`` if none has."""
         for key in keys:
-            for header in self._headers:
-                if (value := _value(header, key)) is not None:
+            plain = key.upper().removeprefix("HIERARCH ")
+            for header, known in zip(self._headers, self._keys, strict=True):
+                if plain in known and (value := _value(header, plain)) is not None:
                     return key, value
         return "", None
 
@@ -120,9 +123,10 @@ class Headers:
 
     def comment(self, key: str) -> str:
         """Return the comment behind `key`, as far as the header keeps one."""
-        for header in self._headers:
-            if isinstance(header, fits.Header) and _value(header, key) is not None:
-                return str(header.comments[key])
+        plain = key.upper().removeprefix("HIERARCH ")
+        for header, known in zip(self._headers, self._keys, strict=True):
+            if isinstance(header, fits.Header) and plain in known and _value(header, plain) is not None:
+                return str(header.comments[plain])
         return ""
 
 
@@ -133,7 +137,6 @@ def _case_blind(header: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _value(header: Mapping[str, Any], key: str) -> Any:
-    key = key.upper().removeprefix("HIERARCH ")
     try:
         value = header.get(key)
     except fits.VerifyError:

@@ -98,11 +98,12 @@ def read_file(
         if packed and options.ext is None and len(hdus[0].shape) > 1:
             shape = image_shape(hdus[0].shape, name)
             return {ONLY: frame_of(name, primary, shape, PackedFile(path), seconds, options)}
+        if not packed:
+            return _frames(hdus, name, seconds, options, partial(file_reader, hdus, path=path, name=name))
     with reading(name):
-        plain = _plain(path, name, containers) if packed else path
+        plain = _plain(path, name, containers)
     with reading(name), fits.open(plain, memmap=False) as hdus:
-        reader_of = partial(file_reader, hdus, path=plain, name=name)
-        return _frames(hdus, name, seconds, options, reader_of)
+        return _frames(hdus, name, seconds, options, partial(file_reader, hdus, path=plain, name=name))
 
 
 def read_object(item: Any, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
