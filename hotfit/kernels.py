@@ -186,7 +186,7 @@ def fit_pixels(samples, first, design, groups, noise, limits, unit, maps, counts
 @jit
 def sum_tile(samples, first, size, groups, blocks, work):
     """Sums of the samples of all groups, the only pass over them, and ORIGIN, PIVOT, TOP and MOVED."""
-    work[TOP : MOVED + TILE] = 0
+    clear(work[TOP : MOVED + TILE])
     for k in range(groups.u.size):
         block = blocks[k * BLOCK : (k + 1) * BLOCK]
         sum_two(samples, first, size, groups, groups.start[k], block)
@@ -267,7 +267,7 @@ def centre_group(size, groups, k, block, work):
 @jit
 def fit_tile(size, groups, noise, blocks, work):
     """Weighted lines: from equal weights, then with those of the noise model at the fitted line."""
-    work[A : SLOPE + TILE] = 0
+    clear(work[A : SLOPE + TILE])
     for k in range(groups.u.size):
         pull = groups.pull[k]
         block = blocks[k * BLOCK : (k + 1) * BLOCK]
@@ -289,7 +289,7 @@ def weigh_tile(size, groups, noise, blocks, work):
         work[CHARGE + p] = max(pedestal - noise.floor, np.float32(0))
     count = groups.u.size
     half = count // 2
-    work[MIDDLE : MIDDLE + 5 * TILE] = 0
+    clear(work[MIDDLE : MIDDLE + 5 * TILE])
     for k in range(count):
         place = SHORT if k < half else LONG
         if count % 2 == 1 and k == half:
@@ -343,7 +343,7 @@ def line_of(w, wx, wxx, wy, wxy, free):
 @jit
 def test_tile(size, groups, noise, limits, unit, blocks, work):
     """Test the lines group by group; RESULTS get the maps, and DOUBT marks the pixels that are not plain."""
-    work[WITHIN : MISS + TILE] = 0
+    clear(work[WITHIN : MISS + TILE])
     for k in range(groups.u.size):
         test_group(size, groups, k, blocks[k * BLOCK : (k + 1) * BLOCK], work)
     candidate, saturation, most = limits.candidate**2, limits.saturation, np.float32(MOST_CHI)
@@ -419,15 +419,15 @@ def compare_halves(size, groups, work):
 @jit
 def write_tile(frames, size, groups, work, maps, begin):
     """Copy the RESULTS of a tile to the maps, as those of plain pixels."""
-    copy_row(work, 0, maps.rate, begin, size)
-    copy_row(work, 1, maps.rate_error, begin, size)
-    copy_row(work, 2, maps.intercept, begin, size)
-    copy_row(work, 3, maps.slope_residual, begin, size)
-    copy_row(work, 4, maps.slope_residual_error, begin, size)
-    copy_row(work, 5, maps.lack_of_fit, begin, size)
-    copy_row(work, 6, maps.scatter, begin, size)
-    copy_row(work, 7, maps.misfit, begin, size)
-    copy_row(work, 8, maps.misfit_fraction, begin, size)
+    copy_row(work[RESULTS:], maps.rate, begin, size)
+    copy_row(work[RESULTS + TILE :], maps.rate_error, begin, size)
+    copy_row(work[RESULTS + 2 * TILE :], maps.intercept, begin, size)
+    copy_row(work[RESULTS + 3 * TILE :], maps.slope_residual, begin, size)
+    copy_row(work[RESULTS + 4 * TILE :], maps.slope_residual_error, begin, size)
+    copy_row(work[RESULTS + 5 * TILE :], maps.lack_of_fit, begin, size)
+    copy_row(work[RESULTS + 6 * TILE :], maps.scatter, begin, size)
+    copy_row(work[RESULTS + 7 * TILE :], maps.misfit, begin, size)
+    copy_row(work[RESULTS + 8 * TILE :], maps.misfit_fraction, begin, size)
     used, times = maps.n_used[begin : begin + size], maps.n_groups[begin : begin + size]
     dropped, dq = maps.n_dropped[begin : begin + size], maps.dq[begin : begin + size]
     for p in range(size):
@@ -439,11 +439,18 @@ def write_tile(frames, size, groups, work, maps, begin):
 
 
 @jit
-def copy_row(work, row, target, begin, size):
-    """Copy one row of the RESULTS to pixels begin .. begin + size of a map."""
-    source, part = work[RESULTS + row * TILE : RESULTS + (row + 1) * TILE], target[begin : begin + size]
+def copy_row(source, target, begin, size):
+    """Copy the row that begins there to pixels begin .. begin + size of a map."""
+    part = target[begin : begin + size]
     for p in range(size):
         part[p] = source[p]
+
+
+@jit
+def clear(rows):
+    """Set all of some rows to 0."""
+    for p in range(rows.size):
+        rows[p] = 0
 
 
 @jit
@@ -458,7 +465,8 @@ def fit_pixel(samples, pixel, design, noise, limits, unit, maps, q, counts):
         constant &= y[i] == y[0]
         usable[i] = np.isfinite(y[i])
     dq = mask_saturated(y, design, limits, usable, counts[0])
-    y -= design.offset
+    for i in range(frames):
+        y[i] -= design.offset[i]
     inverse = np.empty(design.u.size)
     line = fit_usable(y, usable, design, noise, inverse)
     dropped, line = drop_hits(y, usable, design, noise, limits, inverse, line)
@@ -572,7 +580,7 @@ def drop_hits(y, usable, design, noise, limits, inverse, line):
         if alike(y, dropped[:count], design, noise, limits, inverse, line):
             break
         after = count_groups(usable, design)
-        degrees = int(count_usable(usable, 0) - 1 - design.free)
+        degrees = int(count_usable(usable, design.start[0]) - 1 - design.free)
         woken = count > 1 or last < design.u.size - 1 or design.weight[frame] > 1
         late = woken and not count_usable(usable, design.start[last])
         tested = degrees > 0 and not late and (after == groups or after - 1 - design.free > 0)
@@ -665,7 +673,7 @@ def chi_square(y, usable, design, inverse, line):
 def write_pixel(y, usable, design, inverse, line, unit, maps, q):
     """Write the maps of one pixel from its line."""
     chi, lack, misfit, miss = chi_square(y, usable, design, inverse, line)
-    used, groups = count_usable(usable, 0), count_groups(usable, design)
+    used, groups = count_usable(usable, design.start[0]), count_groups(usable, design)
     degrees, spare = groups - 1 - design.free, used - groups
     maps.rate[q] = line.slope * unit
     maps.rate_error[q] = np.sqrt(line.variance) * unit
@@ -676,7 +684,8 @@ def write_pixel(y, usable, design, inverse, line, unit, maps, q):
     maps.n_used[q] = used
     maps.n_groups[q] = groups
     half, seen, last, longest = (groups + 1) // 2, 0, -1, 0.0
-    end_short, begin_long = 0, design.u.size
+    begin = design.start[0]  # for a literal 0 the compiler makes a second version of what gets it
+    end_short, begin_long = begin, design.u.size
     for i in range(y.size):
         k = design.group[i]
         if usable[i] and k != last:
@@ -686,7 +695,7 @@ def write_pixel(y, usable, design, inverse, line, unit, maps, q):
             last, longest = k, design.u[k]
             if seen == half:
                 end_short = k + 1
-    short = fit_range(y, usable, design, inverse, design.start[0], end_short)
+    short = fit_range(y, usable, design, inverse, begin, end_short)
     long = fit_range(y, usable, design, inverse, begin_long, design.u.size)
     maps.misfit_fraction[q] = miss / (abs(line.slope) * longest)
     maps.slope_residual[q] = (long.slope - short.slope) / line.slope
