@@ -112,12 +112,14 @@ class DarkSet:
     def samples(self, first: int, last: int) -> tuple[np.ndarray, int]:
         """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
 
-        The array is (N, pixels) of `dtype`, its frames stand as `order` says, and pixel (first, 0) of the
-        detector is its column `start`.
+        The array is (N, pixels) of `dtype` and read-only, its frames stand as `order` says, and pixel
+        (first, 0) of the detector is its column `start`.
         """
         if self._cube is not None:
             return self._cube, first * self.shape[1]
-        return self.rows(first, last).reshape(len(self.frames), -1), 0
+        samples = self.rows(first, last).reshape(len(self.frames), -1)
+        samples.flags.writeable = False  # as a cube is: the kernel is compiled for one kind of array
+        return samples, 0
 
     def image(self, index: int) -> np.ndarray:
         """Read all of frame `index`: ndarray, (rows, columns), of `dtype`."""
