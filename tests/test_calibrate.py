@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from hotfit import simulate
-from hotfit.calibrate import calibrate, sample_rows
+from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
 from hotfit.noise import fit_variance, trimmed_variance
+from hotfit.samples import sample_rows
 from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
 
 
