@@ -5,6 +5,8 @@ bias (offset) and of its dark current (scale). Everything is estimated from the 
 the user gives wins, and what a header says is used only where the darks agree with it.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,13 +22,13 @@ from hotfit.hints import (
     doubt_read_noise,
     measured_gain,
 )
-from hotfit.lines import fit_lines
+from hotfit.lines import Lines, fit_lines
 from hotfit.noise import NoiseEstimate, estimate_noise, noise_bins
 from hotfit.robust import median, robust_sigma
 from hotfit.samples import check_samples, gaps, moved_together, sample_rows, whole_pixels
 from hotfit.saturation import converter_step, highest, is_whole, saturation_level
 from hotfit.suspects import suspicions
-from hotfit.terms import frame_terms
+from hotfit.terms import FrameTerms, frame_terms, quiet_terms
 
 STEP_SAMPLES = 2_000_000
 """Samples that show the converter's step."""
@@ -81,6 +83,7 @@ def calibrate(
     read_noise: float | None = None,
     saturation: float | None = None,
     bias_subtracted: bool = False,
+    workers: int | None = None,
 ) -> Calibration:
     """Measure detector and frame terms on a sample of rows.
 
@@ -92,6 +95,8 @@ def calibrate(
         e-/adu, e-, adu; each wins over what the darks say.
     bias_subtracted : bool
         The line goes through the origin.
+    workers : int, optional
+        Threads, as many as processors by default.
 
     Raises
     ------
@@ -117,12 +122,8 @@ def calibrate(
     if bias_subtracted and darks.group_exposure.size > 1:
         check_no_pedestal(values, u, weight)
     lines = fit_lines(values, u, weight, bias_subtracted)
-    bins = noise_bins(lines, u)
-    noise = estimate_noise(bins, None, darks.group, u, weight)
-    terms = frame_terms(
-        lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
-    )
-    noise = estimate_noise(bins, terms, darks.group, u, weight)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        terms, noise, strange = measured(darks, lines, weight, bias_subtracted, whole_numbers, pool)
     combined = any(frame.master for frame in darks.frames)
     shown = noise
     if any(frame.master and frame.n_combined == 1 for frame in darks.frames):
@@ -139,8 +140,28 @@ def calibrate(
         scale_error=terms.scale_error,
         left=terms.left,
         excess=excess,
-        notes=(*missing, *notes, *terms.notes, *suspicions(darks, lines, terms, whole_numbers)),
+        notes=(*missing, *notes, *terms.notes, *strange),
     )
+
+
+def measured(
+    darks: DarkSet, lines: Lines, weight, bias_subtracted: bool, whole: bool, pool: ThreadPoolExecutor
+) -> tuple[FrameTerms, NoiseEstimate, tuple[str, ...]]:
+    """Frame terms, the noise that they leave, and notes on frames that do not belong; `whole`: numbers."""
+    u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
+
+    def first_noise():
+        bins = noise_bins(lines, u)
+        return bins, estimate_noise(bins, None, darks.group, u, weight)
+
+    first = pool.submit(first_noise)
+    quiet = quiet_terms(lines, pool.map)
+    bins, noise = first.result()
+    read, shot = max(noise.read, 1e-6), max(noise.shot, 0)
+    terms = frame_terms(lines, quiet, u, darks.group, weight, read, shot, bias_subtracted)
+    final = pool.submit(estimate_noise, bins, terms, darks.group, u, weight)
+    strange = pool.submit(suspicions, darks, lines, quiet.pixels, terms, whole)
+    return terms, final.result(), strange.result()
 
 
 def decide_detector(

@@ -6,7 +6,7 @@ FEW = 5000
 """Up to so many values numpy is as fast."""
 
 REACH = 1.5
-"""Half width of the window that should hold a rank, in square roots of the sample that shows where it lies."""
+"""Half width of the window that should hold a rank, in square roots of the size of the sample."""
 
 
 def neighbours(values, rank: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def median(values):
 
 
 def quantile(values, share):
-    """np.quantile of values (P,) without gaps; the place between two of them is reckoned in the type of `share`."""
+    """np.quantile of values (P,) without gaps; the place between two is reckoned in the type of `share`."""
     place = (values.size - 1) * np.asarray(share)
     rank = int(place)
     part = place - rank

@@ -10,7 +10,7 @@ import numpy as np
 from hotfit.darkset import DarkSet
 from hotfit.lines import Lines, blocks
 from hotfit.robust import median, near_median, neighbours
-from hotfit.terms import FrameTerms, quiet_pixels
+from hotfit.terms import FrameTerms
 
 LOOKED_AT = 20_000
 """Quiet pixels that are enough to judge a frame by."""
@@ -35,9 +35,9 @@ MOST_NOTES = 5
 """Strange frames that are named; the rest are counted."""
 
 
-def suspicions(darks: DarkSet, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
-    """Notes on what does not belong; the samples are whole numbers or not."""
-    quiet = lines.of(quiet_pixels(lines.signal)[:LOOKED_AT])
+def suspicions(darks: DarkSet, lines: Lines, quiet, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
+    """Notes on what does not belong; `quiet`: indices of pixels; `whole`: the samples are whole numbers."""
+    quiet = lines.of(quiet[:LOOKED_AT])
     hot = lines.of(hottest_pixels(lines.signal))
     zero_cut = cut_off(quiet) if whole else ()
     return (*strange_frames(quiet, darks, terms), *exposed_biases(hot, darks), *zero_cut)

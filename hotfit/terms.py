@@ -45,6 +45,15 @@ PLAUSIBLE = 4.0
 """Sigmas of jitter and of its own noise by which a hot pixel may depart and still count as a thermometer."""
 
 
+class QuietTerms(NamedTuple):
+    """What quiet pixels say of N frames before anything else is known."""
+
+    pixels: np.ndarray  # indices
+    signal: float  # adu, their mean
+    common: np.ndarray  # (N,) adu, what their lines leave
+    error: np.ndarray  # (N,) adu
+
+
 class FrameTerms(NamedTuple):
     """How N frames in K exposures depart from the set, and what is left of it."""
 
@@ -63,32 +72,40 @@ class Change(NamedTuple):
     error: np.ndarray
 
 
-def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
+def quiet_terms(lines: Lines, each=map) -> QuietTerms:
+    """Find the quiet pixels, and what they say; `each` works on the frames: map, or that of a thread pool."""
+    pixels = quiet_pixels(lines.signal)
+    quiet = lines.of(pixels)
+    left = each(lambda i: clipped_mean(quiet.residual(i)), range(lines.u.size))
+    common, error = np.array(list(left)).T
+    return QuietTerms(pixels, float(quiet.signal.mean()), common, error)
+
+
+def frame_terms(
+    lines: Lines, quiet: QuietTerms, u, group, weight, read, shot, bias_subtracted: bool
+) -> FrameTerms:
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
     frames = np.bincount(group)
     time = np.bincount(group, u) / frames
-    quiet = quiet_pixels(lines.signal)
-    common, offset_error = np.array([clipped_mean(row) for row in lines.of(quiet).residuals()]).T
-    quiet_signal = float(lines.signal[quiet].mean())
-    hot = thermometers(lines.signal - max(quiet_signal, 0), read, shot)
+    hot = thermometers(lines.signal - max(quiet.signal, 0), read, shot)
     if hot.size < FEWEST_HOT:
-        offset = untrended(common, u, weight, bias_subtracted)
+        offset = untrended(quiet.common, u, weight, bias_subtracted)
         expected = np.where(u > 0, JITTER, 0.0)
         left = JITTER**2 * (time > 0)
-        return FrameTerms(offset, offset_error, np.ones_like(u), expected, left, cool(hot.size))
-    ratio, error = departures(lines.of(hot), common, quiet_signal, weight, read, shot)
+        return FrameTerms(offset, quiet.error, np.ones_like(u), expected, left, cool(hot.size))
+    ratio, error = departures(lines.of(hot), quiet, weight, read, shot)
     within = within_exposures(ratio, error, u, group, weight)
     jitter = jitter_rms(within, group)
     between, notes = between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted)
     within, between = drawn_back(within, jitter), drawn_back(between, jitter / np.sqrt(frames))
     change = within.value + between.value[group]
-    offset = untrended(common - change * u * quiet_signal, u, weight, bias_subtracted)
+    offset = untrended(quiet.common - change * u * quiet.signal, u, weight, bias_subtracted)
     scale = 1 + change
     scale[u > 0] /= np.average(scale[u > 0], weights=(u * weight)[u > 0])
     scale_error = np.where(u > 0, np.hypot(within.error, between.error[group]), 0.0)
     # What the frames of an exposure share is not averaged down: it counts once for each of them.
     left = np.bincount(group, within.error**2) / frames + frames * between.error**2
-    return FrameTerms(offset, offset_error, scale, scale_error, np.where(time > 0, left, 0.0), notes)
+    return FrameTerms(offset, quiet.error, scale, scale_error, np.where(time > 0, left, 0.0), notes)
 
 
 def quiet_pixels(signal) -> np.ndarray:
@@ -98,7 +115,7 @@ def quiet_pixels(signal) -> np.ndarray:
 
 
 def thinned(chosen, enough: int) -> np.ndarray:
-    """Indices of about `enough` of the chosen (P,) bool: which ones go does not depend on what else was chosen."""
+    """Indices of about `enough` of `chosen` (P,) bool: which ones go does not depend on the others."""
     stride = max(1, np.count_nonzero(chosen) // enough) | 1  # odd: does not stay in one column
     return stride * np.flatnonzero(chosen[::stride])
 
@@ -110,12 +127,12 @@ def thermometers(above, read, shot) -> np.ndarray:
     return hot[np.argsort(-above[hot])[:MOST_HOT]]
 
 
-def departures(hot: Lines, common, quiet_signal, weight, read, shot) -> tuple[np.ndarray, np.ndarray]:
+def departures(hot: Lines, quiet: QuietTerms, weight, read, shot) -> tuple[np.ndarray, np.ndarray]:
     """What lines of hot pixels leave over, as a part of their dark signal, and its error: (N, P) float32."""
-    excess = hot.signal - np.float32(quiet_signal)
+    excess = hot.signal - np.float32(quiet.signal)
     ratio, error = np.empty((2, hot.u.size, excess.size), np.float32)
     for i, residual in enumerate(hot.residuals()):
-        ratio[i] = (residual - np.float32(common[i])) / excess
+        ratio[i] = (residual - np.float32(quiet.common[i])) / excess
         error[i] = np.sqrt((read + shot * float(hot.u[i]) * hot.signal) / float(weight[i])) / excess
     return ratio, error
 

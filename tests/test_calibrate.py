@@ -66,7 +66,7 @@ def test_without_hot_pixels_every_scale_is_one():
 
 
 def test_rows_with_the_brightest_pixels_are_sampled(monkeypatch):
-    monkeypatch.setattr("hotfit.calibrate.SAMPLES", 4 * 50 * 20)
+    monkeypatch.setattr("hotfit.samples.SAMPLES", 4 * 50 * 20)
     cube = np.full((4, 200, 50), 1000, np.uint16)
     cube += np.arange(200, dtype=np.uint16)[None, :, None]
     cube[:, 77, :3] = 50000
