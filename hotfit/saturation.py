@@ -93,8 +93,7 @@ def ceiling(top: float, step: float) -> float:
 
 def find_plateaus(values, group, group_exposure) -> np.ndarray:
     """Level in adu at which each stalled pixel stays, lowest group mean after it stopped."""
-    first_frame = known(values[0]).astype(np.float32)
-    pedestal, width = float(median(first_frame)), robust_sigma(first_frame)
+    pedestal, width = pedestal_and_width(known(values[0]))
     span = 0.4 * (highest(values) - pedestal)
     if span < 50 * width or group_exposure.size < 3:
         return np.empty(0)
@@ -120,6 +119,26 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     level = np.concatenate([level, clipped(values, bright, mean, group, threshold)])
     short = short[short > threshold]
     return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
+
+
+def pedestal_and_width(samples) -> tuple[float, float]:
+    """Median and robust sigma, adu; of uint16 counts from how often each occurs, which is much faster."""
+    if samples.dtype != np.uint16:
+        return float(median(samples)), robust_sigma(samples)
+    often = np.bincount(samples)
+    counts = np.flatnonzero(often)
+    often = often[counts]
+    middle = median_of(counts, often)
+    away = np.abs(counts - middle)
+    order = np.argsort(away)
+    return middle, 1.4826 * median_of(away[order], often[order])
+
+
+def median_of(values, often) -> float:
+    """Median of rising values, each of which occurs so often."""
+    last = np.cumsum(often)
+    middle = np.searchsorted(last, [(last[-1] - 1) // 2, last[-1] // 2], side="right")
+    return float(values[middle].mean())
 
 
 def bright_pixels(values, threshold) -> np.ndarray:

@@ -8,8 +8,17 @@ from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
 from hotfit.noise import fit_variance, trimmed_variance
+from hotfit.robust import median, robust_sigma
 from hotfit.samples import sample_rows
-from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
+from hotfit.saturation import (
+    below,
+    ceiling,
+    converter_step,
+    exceed,
+    find_plateaus,
+    pedestal_and_width,
+    saturation_level,
+)
 
 
 @pytest.fixture(scope="module", params=["guide", "cmos"])
@@ -58,6 +67,29 @@ def test_saturation_level_is_just_below_the_lowest_well_reached(camera, seed):
     assert np.count_nonzero(full) > 15
     assert level == pytest.approx(truth.full_well[full].min(), rel=0.03)
     assert level < truth.full_well[full].min()
+
+
+@pytest.mark.parametrize("level", [0.5, 7, 7.25, 65534.5, 65535, 1e6, np.inf])
+def test_whole_numbers_are_compared_as_floats_are(level):
+    counts = np.array([0, 1, 6, 7, 8, 65534, 65535], np.uint16)
+    np.testing.assert_array_equal(exceed(counts, level), counts.astype(float) > level)
+    np.testing.assert_array_equal(below(counts, level), counts.astype(float) < level)
+
+
+@pytest.mark.parametrize("size", [1, 2, 999, 1000])
+def test_pedestal_and_width_of_counts_are_those_of_floats(size):
+    counts = np.random.default_rng(size).poisson(300, size).astype(np.uint16)
+    floats = counts.astype(np.float32)
+    assert pedestal_and_width(counts) == pedestal_and_width(floats) == (median(floats), robust_sigma(floats))
+
+
+def test_threads_change_no_bit():
+    cube, exposure, _ = simulate.cube("guide", shape=(300, 400), seed=4)
+    one, two, many = (calibrate(cube_darks(cube, exposure), workers=n) for n in (1, 2, 7))
+    for other in (two, many):
+        assert repr((other.detector, other.noise, other.notes)) == repr((one.detector, one.noise, one.notes))
+        for name in ("offset", "offset_error", "scale", "scale_error", "left"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
 
 
 def test_without_hot_pixels_every_scale_is_one():
