@@ -5,12 +5,13 @@ bias (offset) and of its dark current (scale). Everything is estimated from the 
 the user gives wins, and what a header says is used only where the darks agree with it.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from hotfit.checks import some_of
 from hotfit.darkset import Claims, DarkSet
 from hotfit.errors import HotfitError
 from hotfit.hints import (
@@ -21,29 +22,16 @@ from hotfit.hints import (
     doubt_read_noise,
     measured_gain,
 )
-from hotfit.noise import NoiseEstimate, estimate_noise
-from hotfit.readers import MOST_COUNTS
+from hotfit.lines import Lines, fit_lines
+from hotfit.noise import NoiseEstimate, estimate_noise, noise_bins
+from hotfit.robust import median, robust_sigma
+from hotfit.samples import check_samples, gaps, moved_together, sample_rows, whole_pixels
 from hotfit.saturation import converter_step, highest, is_whole, saturation_level
 from hotfit.suspects import suspicions
-from hotfit.terms import fit_lines, frame_terms, robust_sigma
-
-SAMPLES = 30_000_000
-"""Samples (pixels times frames) to calibrate on: a million pixels of 30 frames, for their hot ones."""
-
-AT_ONCE = 2_000_000
-"""Samples that are read at once."""
+from hotfit.terms import FrameTerms, frame_terms, quiet_terms
 
 STEP_SAMPLES = 2_000_000
 """Samples that show the converter's step."""
-
-FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
-"""Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
-
-A_COUNT = 100.0
-"""Frames that reach this do not belong to others that end at 1, as some programs scale them."""
-
-MANY_GAPS = 0.01
-"""Part of a frame's samples beyond which missing ones are told."""
 
 FEWEST_PIXELS = 10
 """With fewer there is no noise to measure."""
@@ -95,6 +83,7 @@ def calibrate(
     read_noise: float | None = None,
     saturation: float | None = None,
     bias_subtracted: bool = False,
+    workers: int | None = None,
 ) -> Calibration:
     """Measure detector and frame terms on a sample of rows.
 
@@ -106,6 +95,8 @@ def calibrate(
         e-/adu, e-, adu; each wins over what the darks say.
     bias_subtracted : bool
         The line goes through the origin.
+    workers : int, optional
+        Threads, as many as processors by default.
 
     Raises
     ------
@@ -131,11 +122,8 @@ def calibrate(
     if bias_subtracted and darks.group_exposure.size > 1:
         check_no_pedestal(values, u, weight)
     lines = fit_lines(values, u, weight, bias_subtracted)
-    noise = estimate_noise(lines, None, darks.group, u, weight)
-    terms = frame_terms(
-        lines, u, darks.group, weight, max(noise.read, 1e-6), max(noise.shot, 0), bias_subtracted
-    )
-    noise = estimate_noise(lines, terms, darks.group, u, weight)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        terms, noise, strange = measured(darks, lines, weight, bias_subtracted, whole_numbers, pool)
     combined = any(frame.master for frame in darks.frames)
     shown = noise
     if any(frame.master and frame.n_combined == 1 for frame in darks.frames):
@@ -152,8 +140,28 @@ def calibrate(
         scale_error=terms.scale_error,
         left=terms.left,
         excess=excess,
-        notes=(*missing, *notes, *terms.notes, *suspicions(darks, lines, terms, whole_numbers)),
+        notes=(*missing, *notes, *terms.notes, *strange),
     )
+
+
+def measured(
+    darks: DarkSet, lines: Lines, weight, bias_subtracted: bool, whole: bool, pool: ThreadPoolExecutor
+) -> tuple[FrameTerms, NoiseEstimate, tuple[str, ...]]:
+    """Frame terms, the noise that they leave, and notes on frames that do not belong; `whole`: numbers."""
+    u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
+
+    def first_noise():
+        bins = noise_bins(lines, u)
+        return bins, estimate_noise(bins, None, darks.group, u, weight)
+
+    first = pool.submit(first_noise)
+    quiet = quiet_terms(lines, pool.map)
+    bins, noise = first.result()
+    read, shot = max(noise.read, 1e-6), max(noise.shot, 0)
+    terms = frame_terms(lines, quiet, u, darks.group, weight, read, shot, bias_subtracted)
+    final = pool.submit(estimate_noise, bins, terms, darks.group, u, weight)
+    strange = pool.submit(suspicions, darks, lines, quiet.pixels, terms, whole)
+    return terms, final.result(), strange.result()
 
 
 def decide_detector(
@@ -197,100 +205,15 @@ def noise_model(detector: Detector, noise: NoiseEstimate, bias_subtracted: bool)
     return model, noise.read / read_variance if seen else 1.0
 
 
-def check_samples(darks: DarkSet, values) -> None:
-    """Raise HotfitError if a frame is empty, or all of them are the same."""
-    for frame, row in zip(darks.frames, values, strict=True):
-        known = row[np.isfinite(row)]
-        if known.size == 0:
-            raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
-        if np.abs(known[[known.argmin(), known.argmax()]]).max() > MOST_COUNTS:
-            raise HotfitError(f"{frame.name}: holds {known.max():g} adu, which are no counts; leave it out")
-        if (known == known[0]).all():
-            raise HotfitError(f"{frame.name}: holds {known[0]:g} adu in all pixels; leave it out")
-    tops = [float(row[np.isfinite(row)].max()) for row in values]
-    if min(tops) <= 1 and max(tops) > A_COUNT:
-        name = darks.frames[int(np.argmin(tops))].name
-        raise HotfitError(
-            f"{name}: holds numbers up to {min(tops):g}, others counts up to {max(tops):g}; leave it out"
-        )
-    if all(np.array_equal(row, values[0], equal_nan=True) for row in values):
-        raise HotfitError(
-            f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
-        )
-
-
-def gaps(darks: DarkSet, values) -> tuple[str, ...]:
-    """A note on frames with many missing samples, which damage makes as well as a mask."""
-    missing = [(np.isnan(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)]
-    poor = [f"{name} ({share:.2g})" for share, name in missing if share > MANY_GAPS]
-    return (f"{some_of(poor)}: this part of the samples is missing",) if poor else ()
-
-
-def whole_pixels(values, level: float) -> np.ndarray:
-    """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
-    whole = np.ones(values.shape[1], bool)
-    for row in values:
-        whole &= np.isfinite(row) & (row < level)
-    found = np.count_nonzero(whole)
-    if found < max(2, min(FEWEST_WHOLE * whole.size, ENOUGH_WHOLE)):
-        raise HotfitError(
-            f"only {found} of {whole.size} pixels have no gaps and stay below saturation={level:g} adu in "
-            "all frames: give the true level, or leave out the frames with most of them"
-        )
-    return whole
-
-
-def moved_together(values, chosen) -> np.ndarray:
-    """The chosen columns of `values`, moved to its front: there is no memory for a second sample."""
-    found = np.count_nonzero(chosen)
-    if found < chosen.size:
-        for row in values:
-            row[:found] = row[chosen]
-    return values[:, :found]
-
-
 def check_no_pedestal(values, u, weight) -> None:
     """Raise HotfitError if lines with a free intercept say that the bias is still there."""
     intercept = fit_lines(values, u, weight, bias_subtracted=False).intercept
-    pedestal = float(np.median(intercept))
+    pedestal = float(median(intercept))
     if abs(pedestal) > 5 * robust_sigma(intercept):
         raise HotfitError(
             f"bias_subtracted: the frames still have a pedestal of {pedestal:.4g} adu; subtract the bias, or "
             "leave the intercept free"
         )
-
-
-def sample_rows(darks: DarkSet) -> np.ndarray:
-    """Samples (N, P) of some rows: half spread evenly, half those with most bright pixels."""
-    rows, columns = darks.shape
-    wanted = int(np.clip(SAMPLES // (len(darks.frames) * columns), 1, rows))
-    chosen = np.arange(rows) if wanted == rows else choose_rows(darks, wanted)
-    values = np.empty((len(darks.frames), chosen.size * columns), darks.dtype)
-    filled = 0
-    for first, last in runs(chosen, max(1, AT_ONCE // (len(darks.frames) * columns))):
-        samples, start = darks.samples(first, last)
-        size = (last - first) * columns
-        for row, stands in zip(values, darks.order, strict=True):
-            row[filled : filled + size] = samples[stands, start : start + size]
-        filled += size
-    return values
-
-
-def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
-    """That many rows or a few less, in order: half spread evenly, half those with most bright pixels."""
-    rows = darks.shape[0]
-    longest = darks.image(len(darks.frames) - 1)
-    bright = np.count_nonzero(longest > np.quantile(longest[:: max(1, rows // 64)], 0.999), axis=1)
-    brightest = np.argsort(-bright, kind="stable")[: wanted // 2]
-    evenly = np.linspace(0, rows - 1, wanted - brightest.size).astype(int)
-    return np.unique(np.concatenate([brightest, evenly]))
-
-
-def runs(rows, longest: int) -> list[tuple[int, int]]:
-    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
-    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
-    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
 def read_noise_error(noise: NoiseEstimate, in_electrons) -> float:

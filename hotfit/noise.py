@@ -1,12 +1,15 @@
 """Read noise and gain from how samples scatter: variance against dark signal, over the frames themselves."""
 
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+from scipy.special import chdtr, chdtri
 
-from hotfit.terms import FrameTerms, Lines, robust_sigma, thinned
+from hotfit.lines import Lines
+from hotfit.robust import median, quantile, robust_sigma
+from hotfit.terms import FrameTerms, thinned
 
 FEWEST = 40
 """Pixels in the hottest bin of the curve of variance against charge."""
@@ -31,36 +34,49 @@ class NoiseEstimate(NamedTuple):
     floor: float  # adu; what an intercept has above it is charge gathered during readout
 
 
-def estimate_noise(lines: Lines, terms: FrameTerms | None, group, u, weight) -> NoiseEstimate:
+class Bins(NamedTuple):
+    """Pixels in B bins of like dark signal: what their noise is measured on."""
+
+    lines: Lines  # of the P pixels of all bins, one bin after the other
+    ends: np.ndarray  # (B - 1,) where one bin ends and the next begins
+    readout: np.ndarray  # (P,) adu, charge that a pixel gathers during readout
+    faint: list[float]  # of each bin, adu: mean of the charge below the floor
+    floor: float  # adu; what an intercept has above it is charge gathered during readout
+    spread: float  # adu, of the pixels' samples from the first to the last frame
+
+
+def noise_bins(lines: Lines, u) -> Bins:
+    """Choose the pixels to measure noise on."""
+    pedestal = float(median(lines.intercept))
+    floor = pedestal + 5 * robust_sigma(lines.intercept)
+    sigma = robust_sigma(lines.signal)
+    bins = signal_bins(lines.signal, sigma)
+    ends = np.cumsum([part.size for part in bins])[:-1]
+    lines = lines.of(np.concatenate(bins))
+    readout = np.maximum(lines.intercept - floor, 0)
+    # Below the floor the intercept of one pixel is noise and pattern, but the mean of a bin is charge.
+    faint = [float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends)]
+    return Bins(lines, ends, readout, faint, floor, sigma * (u[-1] - u[0]))
+
+
+def estimate_noise(bins: Bins, terms: FrameTerms | None, group, u, weight) -> NoiseEstimate:
     """Fit variance against charge over bins of pixels of like dark signal and over exposure groups.
 
     Replicates of one exposure are used where any have gathered charge, else what the lines leave over. A
     term that grows as the square of the charge takes up temperature jitter that the frame scales leave.
     """
-    pedestal = float(np.median(lines.intercept))
-    floor = pedestal + 5 * robust_sigma(lines.intercept)
-    spread = robust_sigma(lines.signal) * (u[-1] - u[0])
-    bins = signal_bins(lines.signal)
-    lines = lines.of(np.concatenate(bins))
-    if terms is not None:
-        lines = corrected(lines, terms, u, weight)
-    ends = np.cumsum([part.size for part in bins])[:-1]
-    readout = np.maximum(lines.intercept - floor, 0)
-    # Below the floor the intercept of one pixel is noise and pattern, but the mean of a bin is charge.
-    faint = [float(part.mean(dtype=float)) for part in np.split(lines.intercept - pedestal - readout, ends)]
-
-    def curve(read, shot):
-        for squares, freedom, time in deviations(lines, group, u, weight):
-            charges = np.split(lines.signal * time + readout, ends)
-            yield from variance_curve(charges, np.split(squares, ends), freedom, faint, read, shot)
-
+    lines = bins.lines if terms is None else corrected(bins.lines, terms, u, weight)
+    measured = [
+        (np.split(lines.signal * time + bins.readout, bins.ends), np.split(squares, bins.ends), freedom)
+        for squares, freedom, time in deviations(lines, group, u, weight)
+    ]
+    if not measured:  # two frames: the spread over the pixels is at least the noise
+        return NoiseEstimate(bins.spread**2 / 2, np.inf, 0.0, np.inf, bins.floor)
     (read, read_error), (shot, shot_error) = (1.0, np.inf), (0.0, np.inf)
     for _ in range(2):  # once more with the shape of the curve inside each bin taken out
-        points = np.array(list(curve(read, shot)))
-        if points.size == 0:  # two frames: the spread over the pixels is at least the noise
-            return NoiseEstimate(spread**2 / 2, np.inf, 0.0, np.inf, floor)
-        (read, read_error), (shot, shot_error) = fit_variance(*points.T)
-    return NoiseEstimate(read, read_error, shot, shot_error, floor)
+        curves = (variance_curve(*some, bins.faint, read, shot) for some in measured)
+        (read, read_error), (shot, shot_error) = fit_variance(*np.array(list(chain(*curves))).T)
+    return NoiseEstimate(read, read_error, shot, shot_error, bins.floor)
 
 
 def corrected(lines: Lines, terms: FrameTerms, u, weight) -> Lines:
@@ -106,14 +122,14 @@ def summed(shares, rows) -> np.ndarray:
     return sum(share * row for share, row in zip(shares, rows, strict=True))
 
 
-def signal_bins(signal) -> list[np.ndarray]:
+def signal_bins(signal, sigma: float) -> list[np.ndarray]:
     """Indices of pixels in bins of rising signal: the quiet bulk, thinned, in one; the warm ones ever finer.
 
-    What lies between is left out: bins there would be bins of noise.
+    What lies between is left out: bins there would be bins of noise, whose robust width is `sigma`.
     """
-    low, middle, high = np.quantile(signal, [0.2, 0.5, 0.8])
-    bulk = thinned(np.flatnonzero((signal >= low) & (signal <= high)), BULK)
-    warm = np.flatnonzero(signal > middle + 5 * robust_sigma(signal))
+    low, middle, high = (quantile(signal, share) for share in (0.2, 0.5, 0.8))
+    bulk = thinned((signal >= low) & (signal <= high), BULK)
+    warm = np.flatnonzero(signal > middle + 5 * sigma)
     warm = warm[np.argsort(signal[warm])]
     edges = [0]
     while warm.size - edges[-1] >= 2 * FEWEST:
@@ -124,21 +140,24 @@ def signal_bins(signal) -> list[np.ndarray]:
 def trimmed_variance(squares, freedom: int) -> float:
     """Variance from sums of squares of `freedom` degrees each, without the tail that is not noise."""
     _, expected = kept_mean(0.8, freedom)
-    variance = float(squares[squares <= np.quantile(squares, 0.8)].mean(dtype=float)) / expected
+    most = quantile(squares, squares.dtype.type(0.8))
+    variance = float(squares[squares <= most].mean(dtype=float)) / expected
     cut, expected = kept_mean(0.99, freedom)
     for _ in range(10):
         kept = squares[squares <= cut * variance]
         if kept.size == 0:
             break
-        variance = float(kept.mean(dtype=float)) / expected
+        before, variance = variance, float(kept.mean(dtype=float)) / expected
+        if variance == before:
+            break
     return variance
 
 
 @cache
 def kept_mean(quantile: float, freedom: int) -> tuple[float, float]:
     """That quantile of chi-square, and the mean of what lies below it."""
-    cut = stats.chi2.ppf(quantile, freedom)
-    return cut, freedom * stats.chi2.cdf(cut, freedom + 2) / quantile
+    cut = chdtri(freedom, 1 - quantile)  # from the upper tail
+    return cut, freedom * chdtr(freedom + 2, cut) / quantile
 
 
 def fit_variance(charge, variance, degrees):
@@ -147,6 +166,8 @@ def fit_variance(charge, variance, degrees):
     In logarithms, so that all bins count by their relative errors, and with a loss that lets go of bins
     ruled by pixels that do not repeat themselves.
     """
+    from scipy.optimize import least_squares  # a fifth of a second
+
     charge, variance = np.maximum(charge, 0), np.maximum(variance, 1e-12)
     error = np.sqrt(2 / degrees + MODEL_ERROR**2)
     read = float(np.median(variance[charge <= np.quantile(charge, 0.3)]))
@@ -163,7 +184,7 @@ def fit_variance(charge, variance, degrees):
     starts = np.ones((2, 3))
     starts[1, 0] = variance[best] / read  # the best known point among the cold ones
     settings = {"bounds": (lowest, np.inf), "loss": "cauchy", "f_scale": 2.0}
-    fits = [optimize.least_squares(misfit, start_at, **settings) for start_at in starts]
+    fits = [least_squares(misfit, start_at, **settings) for start_at in starts]
     found = min(fits, key=lambda fit: fit.cost)
     information = found.jac.T @ found.jac
     spread = np.sqrt(np.diag(np.linalg.pinv(information)))

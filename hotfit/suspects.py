@@ -8,7 +8,9 @@ from hashlib import blake2b
 import numpy as np
 
 from hotfit.darkset import DarkSet
-from hotfit.terms import FrameTerms, Lines, blocks, near_median, quiet_pixels
+from hotfit.lines import Lines, blocks
+from hotfit.robust import median, near_median, neighbours
+from hotfit.terms import FrameTerms
 
 LOOKED_AT = 20_000
 """Quiet pixels that are enough to judge a frame by."""
@@ -33,12 +35,19 @@ MOST_NOTES = 5
 """Strange frames that are named; the rest are counted."""
 
 
-def suspicions(darks: DarkSet, lines: Lines, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
-    """Notes on what does not belong; the samples are whole numbers or not."""
-    quiet = lines.of(quiet_pixels(lines.signal)[:LOOKED_AT])
-    hot = lines.of(np.sort(np.argsort(-lines.signal)[:HOTTEST]))
+def suspicions(darks: DarkSet, lines: Lines, quiet, terms: FrameTerms, whole: bool) -> tuple[str, ...]:
+    """Notes on what does not belong; `quiet`: indices of pixels; `whole`: the samples are whole numbers."""
+    quiet = lines.of(quiet[:LOOKED_AT])
+    hot = lines.of(hottest_pixels(lines.signal))
     zero_cut = cut_off(quiet) if whole else ()
     return (*strange_frames(quiet, darks, terms), *exposed_biases(hot, darks), *zero_cut)
+
+
+def hottest_pixels(signal) -> np.ndarray:
+    """Indices of the `HOTTEST` pixels, in order of their place."""
+    last = neighbours(signal, max(signal.size - HOTTEST, 0))[0]
+    hotter, equal = np.flatnonzero(signal > last), np.flatnonzero(signal == last)
+    return np.sort(np.concatenate([hotter, equal[: HOTTEST - hotter.size]]))
 
 
 def strange_frames(quiet: Lines, darks: DarkSet, terms: FrameTerms) -> tuple[str, ...]:
@@ -62,7 +71,7 @@ def unlike(quiet: Lines, darks: DarkSet, terms: FrameTerms, names):
     """Yield a note for each frame whose level, width or dark scale is unlike the others of its exposure."""
     sizes = np.bincount(darks.group)[darks.group]
     pattern = typical_frame(quiet)
-    level = np.array([np.median(counts) for counts in quiet.counts()], float)
+    level = np.array([median(counts) for counts in quiet.counts()], float)
     width = np.array([clipped_width(counts - pattern) for counts in quiet.counts()])
     mates = [darks.group == group for group in darks.group]
     step = level - [np.median(level[others]) for others in mates]

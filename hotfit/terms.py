@@ -13,13 +13,12 @@ an exposure may depart follows from it: by jitter / sqrt(frames). Hot pixels tha
 themselves, and have no say in it.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-BLOCK = 250_000
-"""Samples that are worked on at once: they and what is made of them stay in cache."""
+from hotfit.lines import Lines, basis
+from hotfit.robust import clipped_mean, quantile, robust_sigma
 
 HOT_SIGMA = 20.0
 """Dark signal in the longest exposure, in sigmas of that sample, that makes a pixel a thermometer.
@@ -46,34 +45,13 @@ PLAUSIBLE = 4.0
 """Sigmas of jitter and of its own noise by which a hot pixel may depart and still count as a thermometer."""
 
 
-class Lines(NamedTuple):
-    """Ordinary least-squares lines of P pixels, and the samples: what is left over is made frame by frame."""
+class QuietTerms(NamedTuple):
+    """What quiet pixels say of N frames before anything else is known."""
 
-    values: np.ndarray  # (N, all pixels) adu, as they were read
-    pixels: np.ndarray  # (P,) where the pixels of these lines stand in them
-    intercept: np.ndarray  # (P,) adu
-    signal: np.ndarray  # (P,) dark signal in the longest exposure, adu
-    u: np.ndarray  # (N,) float32, time in longest exposures
-    offset: np.ndarray  # (N,) float32, adu
-    maker: np.ndarray  # (N, N), residuals = maker @ values
-
-    def of(self, pixels) -> "Lines":
-        """The lines of some of the pixels."""
-        return self._replace(
-            pixels=self.pixels[pixels], intercept=self.intercept[pixels], signal=self.signal[pixels]
-        )
-
-    def counts(self) -> Iterator[np.ndarray]:
-        """Yield the samples of each frame, (P,) adu."""
-        return (frame[self.pixels] for frame in self.values)
-
-    def residual(self, i) -> np.ndarray:
-        """What the lines leave of one frame, (P,) adu."""
-        return self.values[i, self.pixels] - (self.intercept + self.u[i] * self.signal) - self.offset[i]
-
-    def residuals(self) -> Iterator[np.ndarray]:
-        """Yield what the lines leave of each frame, (P,) adu."""
-        return (self.residual(i) for i in range(self.u.size))
+    pixels: np.ndarray  # indices
+    signal: float  # adu, their mean
+    common: np.ndarray  # (N,) adu, what their lines leave
+    error: np.ndarray  # (N,) adu
 
 
 class FrameTerms(NamedTuple):
@@ -94,79 +72,52 @@ class Change(NamedTuple):
     error: np.ndarray
 
 
-def basis(u, bias_subtracted: bool) -> np.ndarray:
-    """Columns of the line in time: (N, 2), or (N, 1) through the origin."""
-    return u[:, None] if bias_subtracted else np.column_stack([np.ones_like(u), u])
+def quiet_terms(lines: Lines, each=map) -> QuietTerms:
+    """Find the quiet pixels, and what they say; `each` works on the frames: map, or that of a thread pool."""
+    pixels = quiet_pixels(lines.signal)
+    quiet = lines.of(pixels)
+    left = each(lambda i: clipped_mean(quiet.residual(i)), range(lines.u.size))
+    common, error = np.array(list(left)).T
+    return QuietTerms(pixels, float(quiet.signal.mean()), common, error)
 
 
-def fit_lines(values, u, weight, bias_subtracted: bool) -> Lines:
-    """Fit `values` (N, P) against time `u` (N,), in longest exposures, with one weight a frame."""
-    columns = basis(u, bias_subtracted)
-    solver = np.linalg.inv(columns.T @ (weight[:, None] * columns)) @ (columns * weight[:, None]).T
-    solver32 = solver.astype(np.float32)
-    solution = np.empty((columns.shape[1], values.shape[1]), np.float32)
-    for part in blocks(values.shape[1], u.size):
-        solution[:, part] = solver32 @ values[:, part].astype(np.float32)
-    return Lines(
-        values=values,
-        pixels=np.arange(values.shape[1]),
-        intercept=np.zeros_like(solution[-1]) if bias_subtracted else solution[0],
-        signal=solution[-1],
-        u=u.astype(np.float32),
-        offset=np.zeros(u.size, np.float32),
-        maker=np.eye(u.size) - columns @ solver,
-    )
-
-
-def blocks(pixels: int, frames: int) -> list[slice]:
-    """Cut so many pixels into runs of `BLOCK` samples."""
-    size = max(1, BLOCK // frames)
-    return [slice(first, first + size) for first in range(0, pixels, size)]
-
-
-def robust_sigma(values) -> float:
-    """Standard deviation of the bulk, from the median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def frame_terms(lines: Lines, u, group, weight, read, shot, bias_subtracted: bool) -> FrameTerms:
+def frame_terms(
+    lines: Lines, quiet: QuietTerms, u, group, weight, read, shot, bias_subtracted: bool
+) -> FrameTerms:
     """Offsets from the quiet pixels, scales from the hot ones; `read` adu**2 and `shot` model the noise."""
     frames = np.bincount(group)
     time = np.bincount(group, u) / frames
-    quiet = quiet_pixels(lines.signal)
-    common, offset_error = np.array([clipped_mean(row) for row in lines.of(quiet).residuals()]).T
-    quiet_signal = float(lines.signal[quiet].mean())
-    hot = thermometers(lines.signal - max(quiet_signal, 0), read, shot)
+    hot = thermometers(lines.signal - max(quiet.signal, 0), read, shot)
     if hot.size < FEWEST_HOT:
-        offset = untrended(common, u, weight, bias_subtracted)
+        offset = untrended(quiet.common, u, weight, bias_subtracted)
         expected = np.where(u > 0, JITTER, 0.0)
         left = JITTER**2 * (time > 0)
-        return FrameTerms(offset, offset_error, np.ones_like(u), expected, left, cool(hot.size))
-    ratio, error = departures(lines.of(hot), common, quiet_signal, weight, read, shot)
+        return FrameTerms(offset, quiet.error, np.ones_like(u), expected, left, cool(hot.size))
+    ratio, error = departures(lines.of(hot), quiet, weight, read, shot)
     within = within_exposures(ratio, error, u, group, weight)
     jitter = jitter_rms(within, group)
     between, notes = between_exposures(ratio, error, u, group, weight, jitter, bias_subtracted)
     within, between = drawn_back(within, jitter), drawn_back(between, jitter / np.sqrt(frames))
     change = within.value + between.value[group]
-    offset = untrended(common - change * u * quiet_signal, u, weight, bias_subtracted)
+    offset = untrended(quiet.common - change * u * quiet.signal, u, weight, bias_subtracted)
     scale = 1 + change
     scale[u > 0] /= np.average(scale[u > 0], weights=(u * weight)[u > 0])
     scale_error = np.where(u > 0, np.hypot(within.error, between.error[group]), 0.0)
     # What the frames of an exposure share is not averaged down: it counts once for each of them.
     left = np.bincount(group, within.error**2) / frames + frames * between.error**2
-    return FrameTerms(offset, offset_error, scale, scale_error, np.where(time > 0, left, 0.0), notes)
+    return FrameTerms(offset, quiet.error, scale, scale_error, np.where(time > 0, left, 0.0), notes)
 
 
 def quiet_pixels(signal) -> np.ndarray:
     """Indices of pixels that are neither warm nor strangely dark, thinned."""
-    low, high = np.quantile(signal, [0.02, 0.6])
-    return thinned(np.flatnonzero((signal >= low) & (signal <= high)), QUIET)
+    low, high = quantile(signal, 0.02), quantile(signal, 0.6)
+    return thinned((signal >= low) & (signal <= high), QUIET)
 
 
-def thinned(pixels, enough: int) -> np.ndarray:
-    """About `enough` of the indices: which ones go does not depend on what else was chosen."""
-    stride = max(1, pixels.size // enough) | 1  # odd: does not stay in one column
-    return pixels[pixels % stride == 0]
+def thinned(chosen, enough: int) -> np.ndarray:
+    """Indices of about `enough` of `chosen` (P,) bool: which ones go does not depend on the others."""
+    stride = max(1, np.count_nonzero(chosen) // enough) | 1  # odd: does not stay in one column
+    return stride * np.flatnonzero(chosen[::stride])
 
 
 def thermometers(above, read, shot) -> np.ndarray:
@@ -176,12 +127,12 @@ def thermometers(above, read, shot) -> np.ndarray:
     return hot[np.argsort(-above[hot])[:MOST_HOT]]
 
 
-def departures(hot: Lines, common, quiet_signal, weight, read, shot) -> tuple[np.ndarray, np.ndarray]:
+def departures(hot: Lines, quiet: QuietTerms, weight, read, shot) -> tuple[np.ndarray, np.ndarray]:
     """What lines of hot pixels leave over, as a part of their dark signal, and its error: (N, P) float32."""
-    excess = hot.signal - np.float32(quiet_signal)
+    excess = hot.signal - np.float32(quiet.signal)
     ratio, error = np.empty((2, hot.u.size, excess.size), np.float32)
     for i, residual in enumerate(hot.residuals()):
-        ratio[i] = (residual - np.float32(common[i])) / excess
+        ratio[i] = (residual - np.float32(quiet.common[i])) / excess
         error[i] = np.sqrt((read + shot * float(hot.u[i]) * hot.signal) / float(weight[i])) / excess
     return ratio, error
 
@@ -282,18 +233,6 @@ def drawn_back(change: Change, rms) -> Change:
     return Change(share * change.value, left)
 
 
-def clipped_mean(values) -> tuple[float, float]:
-    """Mean of what lies within four robust sigmas of the median, and its standard error."""
-    kept = near_median(values, 4)
-    return float(kept.mean(dtype=float)), float(kept.std(dtype=float) / np.sqrt(max(kept.size, 1)))
-
-
-def near_median(values, sigmas: float) -> np.ndarray:
-    """The values within so many robust sigmas of their median."""
-    away = np.abs(values - np.median(values))
-    return values[away < sigmas * 1.4826 * float(np.median(away)) + 1e-6]
-
-
 def untrended(values, u, weight, bias_subtracted: bool) -> np.ndarray:
     """What a weighted fit of intercept and dark current leaves of `values`, (N,) or (N, P)."""
     columns = basis(u, bias_subtracted)
@@ -316,6 +255,8 @@ def biweight(values, errors) -> tuple[float, float]:
         say = np.where(np.abs(z) < 1, (1 - z**2) ** 2, 0) / np.maximum(errors, typical) ** 2
         if not say.any():
             break
-        centre = float(np.average(values, weights=say))
+        before, centre = centre, float(np.average(values, weights=say))
+        if centre == before:
+            break
     noise = max(1.0, robust_sigma((values - centre) / errors))
     return centre, float(noise / np.sqrt(max(say.sum(), 1e-30)))

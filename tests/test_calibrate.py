@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 
 from hotfit import simulate
-from hotfit.calibrate import calibrate, sample_rows
+from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
 from hotfit.noise import fit_variance, trimmed_variance
-from hotfit.saturation import ceiling, converter_step, find_plateaus, saturation_level
+from hotfit.robust import median, robust_sigma
+from hotfit.samples import sample_rows
+from hotfit.saturation import (
+    below,
+    ceiling,
+    converter_step,
+    exceed,
+    find_plateaus,
+    pedestal_and_width,
+    saturation_level,
+)
 
 
 @pytest.fixture(scope="module", params=["guide", "cmos"])
@@ -59,13 +69,36 @@ def test_saturation_level_is_just_below_the_lowest_well_reached(camera, seed):
     assert level < truth.full_well[full].min()
 
 
+@pytest.mark.parametrize("level", [0.5, 7, 7.25, 65534.5, 65535, 1e6, np.inf])
+def test_whole_numbers_are_compared_as_floats_are(level):
+    counts = np.array([0, 1, 6, 7, 8, 65534, 65535], np.uint16)
+    np.testing.assert_array_equal(exceed(counts, level), counts.astype(float) > level)
+    np.testing.assert_array_equal(below(counts, level), counts.astype(float) < level)
+
+
+@pytest.mark.parametrize("size", [1, 2, 999, 1000])
+def test_pedestal_and_width_of_counts_are_those_of_floats(size):
+    counts = np.random.default_rng(size).poisson(300, size).astype(np.uint16)
+    floats = counts.astype(np.float32)
+    assert pedestal_and_width(counts) == pedestal_and_width(floats) == (median(floats), robust_sigma(floats))
+
+
+def test_threads_change_no_bit():
+    cube, exposure, _ = simulate.cube("guide", shape=(300, 400), seed=4)
+    one, two, many = (calibrate(cube_darks(cube, exposure), workers=n) for n in (1, 2, 7))
+    for other in (two, many):
+        assert repr((other.detector, other.noise, other.notes)) == repr((one.detector, one.noise, one.notes))
+        for name in ("offset", "offset_error", "scale", "scale_error", "left"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
+
+
 def test_without_hot_pixels_every_scale_is_one():
     cube, exposure, _ = simulate.cube("guide", shape=(60, 80), odd=0, hot_fraction=0, repeats=3)
     np.testing.assert_array_equal(calibrate(cube_darks(cube, exposure)).scale, 1)
 
 
 def test_rows_with_the_brightest_pixels_are_sampled(monkeypatch):
-    monkeypatch.setattr("hotfit.calibrate.SAMPLES", 4 * 50 * 20)
+    monkeypatch.setattr("hotfit.samples.SAMPLES", 4 * 50 * 20)
     cube = np.full((4, 200, 50), 1000, np.uint16)
     cube += np.arange(200, dtype=np.uint16)[None, :, None]
     cube[:, 77, :3] = 50000

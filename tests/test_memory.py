@@ -9,7 +9,8 @@ import pytest
 from astropy.io import fits
 
 import hotfit
-from hotfit import calibrate, fit, terms
+from hotfit import calibrate, fit, samples
+from hotfit import lines as line_fits
 from hotfit.cubes import cube_darks
 
 SIDE, EXPOSURES = 512, (0.0, 30.0, 60.0, 120.0, 300.0)
@@ -99,24 +100,24 @@ def cube():
 def test_the_sample_is_kept_as_read_whatever_is_read_at_once(cube, dtype, monkeypatch):
     counts, exposure = cube
     darks = cube_darks(counts.astype(dtype), exposure)
-    monkeypatch.setattr(calibrate, "AT_ONCE", 3 * 20 * 70)
-    everything = calibrate.sample_rows(darks)
+    monkeypatch.setattr(samples, "AT_ONCE", 3 * 20 * 70)
+    everything = samples.sample_rows(darks)
     assert everything.dtype == dtype
     np.testing.assert_array_equal(everything, counts.reshape(20, -1))
-    monkeypatch.setattr(calibrate, "SAMPLES", 17 * 20 * 70)
-    some = calibrate.sample_rows(darks)
-    rows = calibrate.choose_rows(darks, 17)
+    monkeypatch.setattr(samples, "SAMPLES", 17 * 20 * 70)
+    some = samples.sample_rows(darks)
+    rows = samples.choose_rows(darks, 17)
     np.testing.assert_array_equal(some, counts[:, rows].reshape(20, -1))
 
 
 def test_runs_are_neighbours_and_short():
-    assert calibrate.runs(np.array([0, 1, 2, 3, 4, 7, 9, 10]), 2) == [(0, 2), (2, 4), (4, 5), (7, 8), (9, 11)]
-    assert calibrate.runs(np.array([5]), 100) == [(5, 6)]
+    assert samples.runs(np.array([0, 1, 2, 3, 4, 7, 9, 10]), 2) == [(0, 2), (2, 4), (4, 5), (7, 8), (9, 11)]
+    assert samples.runs(np.array([5]), 100) == [(5, 6)]
 
 
 def test_whole_pixels_are_moved_together_without_a_copy():
     values = np.arange(12).reshape(3, 4)
-    kept = calibrate.moved_together(values, np.array([True, False, True, True]))
+    kept = samples.moved_together(values, np.array([True, False, True, True]))
     np.testing.assert_array_equal(kept, [[0, 2, 3], [4, 6, 7], [8, 10, 11]])
     assert np.shares_memory(kept, values)
 
@@ -125,8 +126,8 @@ def test_lines_and_what_they_leave_do_not_depend_on_the_blocks(cube, monkeypatch
     counts, exposure = cube
     values, u, weight = counts.reshape(20, -1), exposure / 300, np.ones(20)
     for block in (1, 20 * 999, 10**9):
-        monkeypatch.setattr(terms, "BLOCK", block)
-        lines = terms.fit_lines(values, u, weight, bias_subtracted=False)
+        monkeypatch.setattr(line_fits, "BLOCK", block)
+        lines = line_fits.fit_lines(values, u, weight, bias_subtracted=False)
         slope, intercept = np.polyfit(u, values.astype(float), 1)
         np.testing.assert_allclose(lines.signal, slope, rtol=1e-5, atol=0.02)
         np.testing.assert_allclose(lines.intercept, intercept, rtol=1e-5)
@@ -140,8 +141,8 @@ def test_lines_and_what_they_leave_do_not_depend_on_the_blocks(cube, monkeypatch
 def test_calibration_does_not_depend_on_the_blocks(cube, monkeypatch):
     counts, exposure = cube
     one = calibrate.calibrate(cube_darks(counts, exposure))
-    monkeypatch.setattr(terms, "BLOCK", 1000)
-    monkeypatch.setattr(calibrate, "AT_ONCE", 1000)
+    monkeypatch.setattr(line_fits, "BLOCK", 1000)
+    monkeypatch.setattr(samples, "AT_ONCE", 1000)
     other = calibrate.calibrate(cube_darks(counts, exposure))
     np.testing.assert_allclose(other.noise, one.noise, rtol=1e-4)
     np.testing.assert_allclose(other.offset, one.offset, atol=1e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hotfit
-from hotfit import simulate
+from hotfit import simulate, suspects
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,13 @@ def test_samples_cut_off_at_zero_are_told():
 def test_ordinary_sets_get_no_note(camera, changes):
     cube, exposure, _ = simulate.cube(camera, shape=(400, 500), seed=5, **changes)
     assert hotfit.fit_cube(cube, exposure).notes == ()
+
+
+@pytest.mark.parametrize("pixels", [3, suspects.HOTTEST, 40_000])
+def test_the_hottest_pixels_are_found_in_order_of_their_place(pixels):
+    signal = np.random.default_rng(pixels).normal(0, 30, pixels).astype(np.float32)
+    signal[::3] = np.rint(signal[::3])  # many are equally hot
+    hottest = suspects.hottest_pixels(signal)
+    assert hottest.size == min(pixels, suspects.HOTTEST)
+    assert (np.diff(hottest) > 0).all()
+    np.testing.assert_array_equal(np.sort(signal[hottest]), np.sort(signal)[-suspects.HOTTEST :])

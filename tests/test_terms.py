@@ -11,6 +11,7 @@ from hotfit.terms import (
     biweight,
     drawn_back,
     jitter_rms,
+    thinned,
     untrended,
     within_exposures,
 )
@@ -107,3 +108,12 @@ def test_untrended_takes_out_what_looks_like_a_line():
     np.testing.assert_allclose(untrended(3 + 5 * u, u, weight, False), 0, atol=1e-12)
     np.testing.assert_allclose(untrended(5 * u, u, weight, True), 0, atol=1e-12)
     assert np.abs(untrended(u**2, u, weight, False)).max() > 0.05
+
+
+def test_thinned_pixels_are_about_enough_whatever_else_was_chosen():
+    chosen = np.random.default_rng(0).random(100_000) < 0.6
+    kept = thinned(chosen, 9000)
+    assert chosen[kept].all()
+    assert 8000 < kept.size < 11_000
+    chosen[kept[0] + 1] ^= True
+    np.testing.assert_array_equal(thinned(chosen, 9000), kept)

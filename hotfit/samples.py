@@ -1,0 +1,116 @@
+"""The sample of rows that a set is calibrated on: which rows, what is wrong with it, and its whole pixels."""
+
+import numpy as np
+
+from hotfit.checks import some_of
+from hotfit.darkset import DarkSet
+from hotfit.errors import HotfitError
+from hotfit.readers import MOST_COUNTS
+from hotfit.saturation import below, exceed, known
+
+SAMPLES = 30_000_000
+"""Samples (pixels times frames) to calibrate on: a million pixels of 30 frames, for their hot ones."""
+
+AT_ONCE = 2_000_000
+"""Samples that are read at once."""
+
+FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
+"""Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
+
+A_COUNT = 100.0
+"""Frames that reach this do not belong to others that end at 1, as some programs scale them."""
+
+MANY_GAPS = 0.01
+"""Part of a frame's samples beyond which missing ones are told."""
+
+
+def sample_rows(darks: DarkSet) -> np.ndarray:
+    """Samples (N, P) of some rows: half spread evenly, half those with most bright pixels."""
+    rows, columns = darks.shape
+    wanted = int(np.clip(SAMPLES // (len(darks.frames) * columns), 1, rows))
+    chosen = np.arange(rows) if wanted == rows else choose_rows(darks, wanted)
+    values = np.empty((len(darks.frames), chosen.size * columns), darks.dtype)
+    filled = 0
+    for first, last in runs(chosen, max(1, AT_ONCE // (len(darks.frames) * columns))):
+        samples, start = darks.samples(first, last)
+        size = (last - first) * columns
+        for row, stands in zip(values, darks.order, strict=True):
+            row[filled : filled + size] = samples[stands, start : start + size]
+        filled += size
+    return values
+
+
+def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
+    """That many rows or a few less, in order: half spread evenly, half those with most bright pixels."""
+    rows = darks.shape[0]
+    longest = darks.image(len(darks.frames) - 1)
+    limit = float(np.quantile(longest[:: max(1, rows // 64)], 0.999))
+    bright = np.concatenate(
+        [np.count_nonzero(exceed(longest[first : first + 64], limit), axis=1) for first in range(0, rows, 64)]
+    )
+    brightest = np.argsort(-bright, kind="stable")[: wanted // 2]
+    evenly = np.linspace(0, rows - 1, wanted - brightest.size).astype(int)
+    return np.unique(np.concatenate([brightest, evenly]))
+
+
+def runs(rows, longest: int) -> list[tuple[int, int]]:
+    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
+    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
+def check_samples(darks: DarkSet, values) -> None:
+    """Raise HotfitError if a frame is empty, or all of them are the same."""
+    tops = []
+    for frame, row in zip(darks.frames, values, strict=True):
+        samples = known(row)
+        if samples.size == 0:
+            raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
+        low, top = float(samples.min()), float(samples.max())
+        if max(-low, top) > MOST_COUNTS:
+            raise HotfitError(f"{frame.name}: holds {top:g} adu, which are no counts; leave it out")
+        if low == top:
+            raise HotfitError(f"{frame.name}: holds {top:g} adu in all pixels; leave it out")
+        tops.append(top)
+    if min(tops) <= 1 and max(tops) > A_COUNT:
+        name = darks.frames[int(np.argmin(tops))].name
+        raise HotfitError(
+            f"{name}: holds numbers up to {min(tops):g}, others counts up to {max(tops):g}; leave it out"
+        )
+    if all(np.array_equal(row, values[0], equal_nan=True) for row in values):
+        raise HotfitError(
+            f"{darks.frames[0].name} and the {len(values) - 1} other frames do not differ: are they copies?"
+        )
+
+
+def gaps(darks: DarkSet, values) -> tuple[str, ...]:
+    """A note on frames with many missing samples, which damage makes as well as a mask."""
+    if values.dtype == np.uint16:  # holds no nan
+        return ()
+    missing = [(np.isnan(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)]
+    poor = [f"{name} ({share:.2g})" for share, name in missing if share > MANY_GAPS]
+    return (f"{some_of(poor)}: this part of the samples is missing",) if poor else ()
+
+
+def whole_pixels(values, level: float) -> np.ndarray:
+    """(P,) bool: pixels without gaps and below saturation in all frames; raises if there are too few."""
+    whole = np.ones(values.shape[1], bool)
+    for row in values:
+        whole &= below(row, level) & np.isfinite(row)
+    found = np.count_nonzero(whole)
+    if found < max(2, min(FEWEST_WHOLE * whole.size, ENOUGH_WHOLE)):
+        raise HotfitError(
+            f"only {found} of {whole.size} pixels have no gaps and stay below saturation={level:g} adu in "
+            "all frames: give the true level, or leave out the frames with most of them"
+        )
+    return whole
+
+
+def moved_together(values, chosen) -> np.ndarray:
+    """The chosen columns of `values`, moved to its front: there is no memory for a second sample."""
+    found = np.count_nonzero(chosen)
+    if found < chosen.size:
+        for row in values:
+            row[:found] = row[chosen]
+    return values[:, :found]
