@@ -9,8 +9,9 @@ from astropy.table import Table
 
 import hotfit
 from hotfit.calibrate import Detector
+from hotfit.findings import Findings, number, spelled
 from hotfit.flags import DQ, MEANING, Rules
-from hotfit.result import DarkFit, number, spelled
+from hotfit.result import DarkFit
 
 IMAGES = {
     "PRIMARY": ("rate", "float32"),
@@ -34,7 +35,7 @@ PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What long FITS text can hold as it is; the rest is written as in an URL."""
 
 
-def header_of(fit: DarkFit) -> fits.Header:
+def header_of(fit: Findings) -> fits.Header:
     """Detector, thresholds, counts of flags and version."""
     electrons = np.isfinite(fit.detector.gain)
     detector, rules = fit.detector, fit.rules

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from hotfit.darks import Roll
 from hotfit.errors import printable
+from hotfit.findings import Findings, number
 from hotfit.flags import DQ, MEANING
 from hotfit.frames import Frame, Skipped
-from hotfit.result import DarkFit, number
 
 COLUMNS = ("file", "type", "exposure", "temperature", "shape", "used")
 RIGHT_ALIGNED = ("exposure", "temperature", "shape")
@@ -67,7 +67,7 @@ def _described(item: Frame | Skipped) -> dict:
     }
 
 
-def frame_terms_of(fit: DarkFit) -> Iterator[str]:
+def frame_terms_of(fit: Findings) -> Iterator[str]:
     """Yield what the fit found of every frame."""
     for row in fit.frames:
         yield (
@@ -76,7 +76,7 @@ def frame_terms_of(fit: DarkFit) -> Iterator[str]:
         )
 
 
-def summary_of(fit: DarkFit) -> Iterator[str]:
+def summary_of(fit: Findings) -> Iterator[str]:
     """Yield the result in a few lines."""
     facts = fit.summary()
     unit, noise_unit = facts["unit"], facts["read_noise_unit"]
