@@ -10,14 +10,17 @@ from astropy.table import Table
 from hotfit.calibrate import Calibration, Detector
 from hotfit.darkset import DarkSet
 from hotfit.flags import DQ, Rules
-from hotfit.maps import Typical, blocks
+from hotfit.maps import blocks
 from hotfit.power import statement
 from hotfit.verdict import Verdict
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Findings:
-    """A fit without its maps, wherever these are.
+    """A fit without its maps. Those who know where these are add two things to it.
+
+    `typical` is a `hotfit.maps.Typical`, and ``values_at(y, x, names)`` gives for each of the maps of these
+    names its values (pixels,) at pixels that come row by row.
 
     Attributes
     ----------
@@ -69,10 +72,14 @@ class Findings:
         """(rows, columns) bool array, True where a pixel should not be used."""
         return (self.dq & np.uint32(DQ.DO_NOT_USE)) != 0
 
-    @property
-    def typical(self) -> Typical:
-        """Medians of rate, error and intercept; those who have the maps know them."""
-        raise NotImplementedError
+    def masked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the masked pixels, (pixels,) intp each, row by row."""
+        columns, bad = self.dq.shape[1], np.uint32(DQ.DO_NOT_USE)
+        found = [
+            np.flatnonzero(self.dq[first:last] & bad) + first * columns
+            for first, last in blocks(self.dq.shape)
+        ]
+        return np.divmod(np.concatenate(found), columns)
 
     def flag_counts(self) -> dict[str, int]:
         """Pixels with each flag, by its name."""
@@ -136,7 +143,7 @@ def number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def untested(verdict: Verdict) -> Iterator[str]:
+def untested(verdict: Verdict | Findings) -> Iterator[str]:
     """What these exposures leave no degrees of freedom for."""
     if np.isnan(verdict.lack_of_fit_null):
         yield "lack of fit is not tested: that takes three exposure times, two through the origin"

@@ -113,7 +113,16 @@ def fit_darks(
     else:
         darks = frames
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
-    return fit_set(darks, given, bias_subtracted, rules, workers, memory, progress, HeldMaps)
+    return fit_set(
+        darks,
+        HeldMaps,
+        given=given,
+        bias_subtracted=bias_subtracted,
+        rules=rules,
+        workers=workers,
+        memory=memory,
+        progress=progress,
+    )
 
 
 def fit_cube(
@@ -159,7 +168,16 @@ def fit_cube(
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
     darks = cube_darks(cube, exposure, n_combined=n_combined)
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
-    return fit_set(darks, given, bias_subtracted, rules, workers, np.inf, progress, HeldMaps)
+    return fit_set(
+        darks,
+        HeldMaps,
+        given=given,
+        bias_subtracted=bias_subtracted,
+        rules=rules,
+        workers=workers,
+        memory=np.inf,
+        progress=progress,
+    )
 
 
 class HeldMaps(ArrayMaps):
@@ -173,7 +191,7 @@ class HeldMaps(ArrayMaps):
         return DarkFit(**vars(findings), **self.arrays)
 
 
-def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress, keep):
+def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress):
     """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
 
     ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see

@@ -56,6 +56,10 @@ class DarkFit(Findings):
         """Medians of rate, error and intercept over evenly thinned pixels."""
         return typical(self._maps(self.dq).sample())
 
+    def values_at(self, y, x, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Values (pixels,) of maps at some pixels."""
+        return {name: getattr(self, name)[y, x] for name in names}
+
     def _maps(self, dq) -> ArrayMaps:
         return ArrayMaps(dq, **{name: getattr(self, name) for name in TYPES if name != "dq"})
 
