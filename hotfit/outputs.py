@@ -1,6 +1,7 @@
 """The files of a result, each written once: the images by blocks of rows in threads, the rest at the end."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,12 @@ def write_files(fit: DarkFit, directory) -> None:
 
 
 def complete(fit: Findings, file: ImageFile, directory: Path) -> None:
-    """Write what follows from the flags: their images, the headers, tables, and the other files."""
+    """Write what follows from the flags: their images, the other files meanwhile, headers and tables."""
     mask = fits.PrimaryHDU(empty(fit.dq.shape, np.uint8))
     mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
     mask.header["BUNIT"] = ""
     mask.header["CREATOR"] = f"hotfit {hotfit.__version__}"
-    with ImageFile(directory / "mask.fits", [mask]) as mask_file:
+    with ImageFile(directory / "mask.fits", [mask]) as mask_file, ThreadPoolExecutor(1) as aside:
 
         def write_rows(first, last):
             dq = fit.dq[first:last]
@@ -50,12 +51,13 @@ def complete(fit: Findings, file: ImageFile, directory: Path) -> None:
             file.write("MASK", first, bad)
             mask_file.write("PRIMARY", first, bad)
 
-        in_threads(write_rows, blocks(fit.dq.shape))
+        images = aside.submit(in_threads, write_rows, blocks(fit.dq.shape))
+        bad_pixels(fit).write(directory / "bad_pixels.ecsv")
+        text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
+        (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+        images.result()
         mask_file.finish([mask], [])
     file.finish(images_of(fit), tables_of(fit))
-    bad_pixels(fit).write(directory / "bad_pixels.ecsv")
-    text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
-    (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
 def bad_pixels(fit: Findings) -> Table:

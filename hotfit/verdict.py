@@ -5,6 +5,7 @@ in threads: most pixels are quiet in every respect, which takes a few comparison
 judged one by one. Which of them are significant is known when all blocks have told their small p-values.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -121,6 +122,16 @@ def decide(
 
 def find_limits(sample: Sample, rules: Rules, design: Design) -> Limits:
     """The limits of a frame from a sample of its pixels."""
+    with ThreadPoolExecutor(1) as aside:
+        bulks = [aside.submit(bulk, values) for values in (sample.rate, sample.intercept)]
+        shared, scatter, lack = find_tests(sample, rules, design)
+        (rate, spread), intercepts = (each.result() for each in bulks)
+    hot = rate + 5 * spread if rules.hot is None else rules.hot
+    return Limits(hot, *intercepts, shared, scatter, lack)
+
+
+def find_tests(sample: Sample, rules: Rules, design: Design) -> tuple[float, Test, Test]:
+    """Degrees of freedom of the shared noise, and the tests of scatter and lack of fit."""
     spare, degrees = design.frames - design.groups, design.groups - design.parameters
     complete, tested = is_complete(sample, design), ("scatter", "lack_of_fit", "n_used", "n_groups")
     whole = sample._replace(**{name: getattr(sample, name)[complete] for name in tested})
@@ -129,12 +140,7 @@ def find_limits(sample: Sample, rules: Rules, design: Design) -> Limits:
     scatter = calibrated(whole.scatter, (spare, shared), level)
     statistic, _ = lack_of_fit(whole, scatter, shared)
     full = (degrees, shared + spare if np.isfinite(scatter.null) else shared)
-    lack = calibrated(statistic, full, level)
-    hot = rules.hot
-    if hot is None:
-        centre, width = bulk(sample.rate)
-        hot = centre + 5 * width
-    return Limits(hot, *bulk(sample.intercept), shared, scatter, lack)
+    return shared, scatter, calibrated(statistic, full, level)
 
 
 def is_complete(pixels: Block | Sample, design: Design) -> np.ndarray:
