@@ -91,6 +91,12 @@ class FiledMaps:
         complete(fit, self.file, self.directory)
         return fit
 
+    def __enter__(self) -> "FiledMaps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
 
 @contextmanager
 def filing(directory) -> Iterator[Callable[[Findings], FiledMaps]]:
@@ -98,8 +104,6 @@ def filing(directory) -> Iterator[Callable[[Findings], FiledMaps]]:
     with ExitStack() as stack:
 
         def keep(draft):
-            maps = FiledMaps(directory, draft)
-            stack.enter_context(maps.file)
-            return maps
+            return stack.enter_context(FiledMaps(directory, draft))
 
         yield keep

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from hotfit import fit as fitting
 from hotfit import imagefile, maps, store
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
+from hotfit.filed import FiledMaps
+from hotfit.findings import Findings, untested
 from hotfit.flags import Rules
 from hotfit.maps import ArrayMaps, Block
 
@@ -73,6 +77,23 @@ def test_the_files_are_those_of_a_fit_in_memory(cube, tmp_path, monkeypatch, nam
     for file in ("dark_current.fits", "mask.fits"):
         with fits.open(tmp_path / "filed" / file, checksum=True) as opened:
             assert all(hdu.data is not None for hdu in opened)
+
+
+def test_notes_that_come_with_the_verdict_have_room_in_the_header(cube, tmp_path):
+    counts, exposure = (array[[0, -1]] for array in cube)
+    held = hotfit.fit_cube(counts, exposure, gain=1.5, read_noise=10.0)
+    findings = {field.name: getattr(held, field.name) for field in fields(Findings)}
+    lengths = set()
+    for number in range(36):  # of one card each: a header of every length within a block
+        notes = ("note",) * number
+        with FiledMaps(tmp_path / str(number), Findings(**findings | {"notes": notes})) as filed:
+            filed.put(0, SimpleNamespace(**{name: getattr(held, name).ravel() for name in maps.TYPES}))
+            filed.finish(Findings(**findings | {"notes": (*notes, *untested(held))}))
+        with fits.open(tmp_path / str(number) / "dark_current.fits", checksum=True) as opened:
+            lengths.add(opened[0].fileinfo()["datLoc"])
+            np.testing.assert_array_equal(opened[0].data, held.rate)
+        assert hotfit.DarkFit.read(tmp_path / str(number)).notes == (*notes, *untested(held))
+    assert len(lengths) > 1
 
 
 def test_the_sample_and_the_blocks_are_those_of_maps_in_memory(cube, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -105,6 +106,22 @@ def test_without_pwrite_and_pread_it_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(imagefile, "pread", seek_and_read)
     write_by_bands(tmp_path / "other.fits", images((60, 41)), cut(60, 2), 4)
     assert_same_bytes(tmp_path / "one.fits", tmp_path / "other.fits")
+
+
+def test_without_pwrite_threads_wait_for_each_other(tmp_path, monkeypatch):
+    seek = os.lseek
+
+    def slow_seek(*arguments):
+        seek(*arguments)
+        time.sleep(0.01)  # enough for another thread to move the position
+
+    monkeypatch.setattr(os, "lseek", slow_seek)
+    with (tmp_path / "file").open("w+b", buffering=0) as file, ThreadPoolExecutor(4) as pool:
+        written = [bytes([number]) * 8 for number in range(16)]
+        list(pool.map(lambda number: seek_and_write(file.fileno(), written[number], 8 * number), range(16)))
+        read = list(pool.map(lambda number: seek_and_read(file.fileno(), 8, 8 * number), range(16)))
+    assert (tmp_path / "file").read_bytes() == b"".join(written)
+    assert read == written
 
 
 def test_a_disk_that_takes_and_gives_little_at_a_time_gets_all(tmp_path, monkeypatch):
