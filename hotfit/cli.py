@@ -194,7 +194,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         say(json.dumps({"version": __version__, **where, **data}, indent=2))
 
 
-def run_image(found, label: str, made, options: argparse.Namespace, rules: dict) -> dict:
+def run_image(found, label: str, made, options: argparse.Namespace, rules) -> dict:
     """Show, fit and write one image of the darks; returns what was told of it, as data."""
     from hotfit import store, wording
     from hotfit.darkset import check_exposures, remarks_on
@@ -209,32 +209,31 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules: dict)
         if talk:
             say_all(wording.told(notes))
         return wording.frames_as_data(roll, notes)
-    from hotfit.fit import fit_darks  # and with it the compiler
+    from hotfit.fit import fit_set  # and with it the compiler
 
     with roll.open() as darks:
         if talk:
             say_all(wording.told(darks.notes))
-        with Bar(darks.shape[0], options.quiet) as bar:
-            fit = fit_darks(
+        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label) as keep:
+            fit = fit_set(
                 darks,
-                gain=options.gain,
-                read_noise=options.read_noise,
-                saturation=options.saturation,
+                keep,
+                given={name: getattr(options, name) for name in ("gain", "read_noise", "saturation")},
                 bias_subtracted=options.bias_subtracted,
+                rules=rules,
                 workers=options.workers,
                 memory=options.memory,
                 progress=bar.update,
-                **rules,
             )
-        store.write_files(fit, made / label)
+        facts = fit.summary()
         if talk:
             say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
-            say_all([""] * options.verbose, wording.summary_of(fit))
-        return {**wording.frames_as_data(roll, darks.notes), **fit.summary()}
+            say_all([""] * options.verbose, wording.summary_of(facts))
+        return {**wording.frames_as_data(roll, darks.notes), **facts}
 
 
-def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> dict:
-    """The thresholds that were given; ends with exit code 2 if one makes no sense."""
+def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """The thresholds that were given, as `Rules`; ends with exit code 2 if one makes no sense."""
     from hotfit.flags import Rules
 
     rules = {name: getattr(options, name) for name in ("hot", "fdr", "tolerance", "min_sigma")}
@@ -242,10 +241,9 @@ def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> di
         rules["bad"] = tuple(name.strip().upper() for name in options.bad.split(",") if name.strip())
     rules = {name: value for name, value in rules.items() if value is not None}
     try:
-        Rules(**rules)
+        return Rules(**rules)
     except HotfitError as error:
         parser.error(str(error))
-    return rules
 
 
 class Bar:

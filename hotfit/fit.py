@@ -1,11 +1,12 @@
-"""From darks to a DarkFit: bands of rows go through the kernel in threads, and their maps are flagged."""
+"""From darks to a fit: bands of rows go through the kernel in threads; their maps are kept and flagged."""
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import numpy as np
+from astropy import units
 
 from hotfit import kernels
 from hotfit.calibrate import calibrate
@@ -14,8 +15,11 @@ from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
 from hotfit.design import fewest_for_stuck, make_design, make_groups, make_limits
 from hotfit.errors import HotfitError
+from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
-from hotfit.result import DarkFit, assemble
+from hotfit.maps import TYPES, ArrayMaps, in_threads
+from hotfit.result import DarkFit
+from hotfit.verdict import decide
 
 BANDS = 16e6
 """Bytes of samples that all threads hold at once, or as many as one frame has: more is not faster."""
@@ -100,7 +104,16 @@ def fit_darks(
     else:
         darks = frames
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
-    return fit_set(darks, given, bias_subtracted, rules, workers, memory, progress)
+    return fit_set(
+        darks,
+        HeldMaps,
+        given=given,
+        bias_subtracted=bias_subtracted,
+        rules=rules,
+        workers=workers,
+        memory=memory,
+        progress=progress,
+    )
 
 
 def fit_cube(
@@ -146,28 +159,80 @@ def fit_cube(
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
     darks = cube_darks(cube, exposure, n_combined=n_combined)
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
-    return fit_set(darks, given, bias_subtracted, rules, workers, np.inf, progress)
+    return fit_set(
+        darks,
+        HeldMaps,
+        given=given,
+        bias_subtracted=bias_subtracted,
+        rules=rules,
+        workers=workers,
+        memory=np.inf,
+        progress=progress,
+    )
 
 
-def fit_set(darks, given, bias_subtracted, rules, workers, memory, progress) -> DarkFit:
-    """Calibrate a set of darks, fit its bands in threads and assemble the result."""
+class HeldMaps(ArrayMaps):
+    """Maps in memory that become a DarkFit."""
+
+    def __init__(self, draft: Findings):
+        super().__init__(draft.dq)
+
+    def finish(self, findings: Findings) -> DarkFit:
+        """The fit of these maps."""
+        return DarkFit(**vars(findings), **self.arrays)
+
+
+def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress):
+    """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
+
+    ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see
+    `hotfit.maps`; what its `finish` makes of all findings is returned.
+    """
     if workers is not None and not (workers >= 1 and workers == int(workers)):
         raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
     if not memory > 0:
         raise HotfitError(f"memory={memory} MB: give a number above zero")
     check_exposures(darks.exposure)
-    calibration = calibrate(darks, bias_subtracted=bias_subtracted, **given)
-    maps, counts = fit_bands(darks, calibration, bias_subtracted, workers, memory, progress)
+    workers = workers or os.cpu_count() or 1
+    calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
     fewest = fewest_for_stuck(darks, calibration)
     if len(darks.frames) < fewest:
         note = f"stuck pixels are not told from quiet ones: that takes {fewest} frames of this noise"
         calibration = replace(calibration, notes=(*calibration.notes, note))
-    return assemble(darks, calibration, maps, counts, rules=rules, bias_subtracted=bias_subtracted)
+    draft = draft_of(darks, calibration, rules, bias_subtracted)
+    maps = keep(draft)
+    counts = fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
+    design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
+    verdict = decide(maps, rules, *design, workers)
+    notes = *draft.notes, *untested(verdict)
+    frames = frame_table(darks, calibration, counts)
+    return maps.finish(replace(draft, **verdict._asdict(), frames=frames, notes=notes))
 
 
-def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
-    """Run the kernel over bands of rows in threads; returns the maps, and the samples left out by frame."""
-    workers = workers or os.cpu_count() or 1
+def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
+    """What is known before the fit; flags and numbers of the verdict are still to come."""
+    return Findings(
+        dq=np.zeros(darks.shape, np.uint32),
+        unit=units.Unit("electron/s" if np.isfinite(calibration.detector.gain) else "adu/s"),
+        frames=frame_table(darks, calibration, np.zeros((2, len(darks.frames)), np.int64)),
+        detector=calibration.detector,
+        rules=rules,
+        bias_subtracted=bias_subtracted,
+        hot_limit=np.nan,
+        lack_of_fit_null=np.nan,
+        scatter_null=np.nan,
+        shared_degrees=np.nan,
+        lack_of_fit_limit=np.nan,
+        notes=(*darks.notes, *calibration.notes),
+    )
+
+
+def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progress) -> np.ndarray:
+    """Run the kernel over bands of rows in threads, and hand their maps to ``put(first, band)`` there.
+
+    Returns the samples left out by frame, (2, N): saturated, dropped. A band is `kernels.Maps` of (pixels,)
+    arrays, whose memory is used again when `put` returns.
+    """
     design = make_design(darks, calibration, bias_subtracted)
     groups = make_groups(design)
     noise = kernels.Noise(*map(np.float32, calibration.noise))
@@ -175,29 +240,28 @@ def fit_bands(darks, calibration, bias_subtracted, workers, memory, progress):
     gain = calibration.detector.gain
     unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
     rows, columns = darks.shape
-    maps = empty_maps(rows * columns)
     counts = np.zeros((2, len(darks.frames)), np.int64)
+    bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
 
     def fit_band(first, last):
+        if not hasattr(of_thread, "maps"):
+            of_thread.maps = empty_maps(max(end - begin for begin, end in bands) * columns)
         samples, start = darks.samples(first, last)
-        part = kernels.Maps(*(array[first * columns : last * columns] for array in maps))
+        band = kernels.Maps(*(array[: (last - first) * columns] for array in of_thread.maps))
         own = np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, part, own)
+        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, band, own)
+        put(first, band)
         return last - first, own
 
-    done = 0
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(fit_band, *band) for band in cut_bands(darks, workers, memory)]
-        try:
-            for future in as_completed(futures):
-                size, own = future.result()
-                counts += own
-                done += size
-                if progress is not None:
-                    progress(done, rows)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return kernels.Maps(*(array.reshape(darks.shape) for array in maps)), counts
+    def count(result):
+        nonlocal done
+        done += result[0]
+        np.add(counts, result[1], out=counts)
+        if progress is not None:
+            progress(done, rows)
+
+    in_threads(fit_band, bands, workers, count)
+    return counts
 
 
 def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
@@ -220,5 +284,4 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
 
 def empty_maps(pixels: int) -> kernels.Maps:
     """Uninitialised maps of that many pixels."""
-    other = {"n_used": np.uint16, "n_groups": np.uint16, "n_dropped": np.uint8, "dq": np.uint32}
-    return kernels.Maps(*(np.empty(pixels, other.get(name, np.float32)) for name in kernels.Maps._fields))
+    return kernels.Maps(*(np.empty(pixels, TYPES[name]) for name in kernels.Maps._fields))

@@ -1,15 +1,12 @@
-"""The flags, and the rules that turn maps into flags. numpy and scipy only; no refit is needed."""
+"""The flags, and what a user may ask of them: the table of bits and the rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from hotfit.errors import HotfitError
-from hotfit.terms import robust_sigma
 
 
 class DQ(IntFlag):
@@ -38,12 +35,6 @@ MEANING = {
 
 OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE
 """Flags that the fit itself sets; the others follow from maps and rules."""
-
-MOST_SHARED = 4096.0
-"""Degrees of freedom of the noise that pixels share beyond which it counts as known."""
-
-BIAS_SIGMA = 10.0
-"""Robust sigmas of the intercepts beyond which one is UNRELIABLE_BIAS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,135 +87,3 @@ class Rules:
         if isinstance(value, str) or not low < number < high:
             raise HotfitError(f"{name}={value!r}: give {wanted}")
         object.__setattr__(self, name, number)
-
-
-class Verdict(NamedTuple):
-    """The flags, and the numbers that decided; nan where there was no test."""
-
-    dq: np.ndarray  # uint32
-    hot_limit: float  # in the unit of the map
-    lack_of_fit_null: float  # factor on the expected lack of fit that the quiet pixels show
-    scatter_null: float  # the same for the scatter
-    shared_degrees: float  # how well pixels know each other's noise: their scatter is F distributed with it
-    lack_of_fit_limit: float  # p-value up to which lack of fit is significant
-
-
-def decide(maps, rules: Rules, frames: int, groups: int, parameters: int) -> Verdict:
-    """Flag every pixel.
-
-    Parameters
-    ----------
-    maps : object with the arrays of `hotfit.kernels.Maps`
-        `dq` may hold flags of an earlier verdict: only those that the fit observed are kept.
-    rules : Rules
-    frames, groups, parameters : int
-        Frames and exposure times of the set; parameters of the line.
-    """
-    dq = maps.dq & np.uint32(OBSERVED)
-    used, times = maps.n_used.astype(np.int32), maps.n_groups.astype(np.int32)
-    complete = (maps.n_used == frames) & (maps.n_groups == groups)
-    spare, degrees = frames - groups, groups - parameters
-    shared = shared_degrees(thinned(maps.scatter, complete & np.isfinite(maps.scatter)), spare)
-    share = rules.fdr / 2  # there are two tests
-    unstable, scatter_null, _ = significant(
-        maps.scatter, used - times, shared, complete, (spare, shared), share
-    )
-    statistic, noise_degrees, noise_full = maps.lack_of_fit, shared, shared
-    if np.isfinite(scatter_null):
-        noise = moderated(maps.scatter / scatter_null, used - times, shared)
-        statistic, noise_degrees, noise_full = maps.lack_of_fit / noise, shared + used - times, shared + spare
-    lacking, lack_null, limit = significant(
-        statistic, times - parameters, noise_degrees, complete, (degrees, noise_full), share
-    )
-    sigma = np.sqrt(scatter_null) if np.isfinite(scatter_null) else 1.0
-    lacking &= (maps.misfit > rules.min_sigma * sigma) & (maps.misfit_fraction > rules.tolerance)
-    unstable &= maps.scatter > (1 + rules.min_sigma**2) * scatter_null
-    hot_limit, hot = find_hot(maps.rate, maps.rate_error, rules.hot)
-    centre, width = bulk(maps.intercept)
-    strange = np.abs(maps.intercept - centre) > BIAS_SIGMA * width if parameters > 1 else False
-    dq |= np.uint32(DQ.HOT) * hot
-    dq |= np.uint32(DQ.TELEGRAPH) * unstable
-    dq |= np.uint32(DQ.NONLINEAR) * lacking
-    dq |= np.uint32(DQ.UNRELIABLE_BIAS) * strange
-    dq |= np.uint32(DQ.UNRELIABLE_SLOPE) * ((times < 2) | ~np.isfinite(maps.rate))
-    bad = np.uint32(sum(DQ[name] for name in set(rules.bad)))
-    dq |= np.uint32(DQ.DO_NOT_USE) * ((dq & bad) != 0)
-    return Verdict(dq, hot_limit, lack_null, scatter_null, shared, limit)
-
-
-def shared_degrees(scatter, degrees: int) -> float:
-    """Degrees of freedom with which the noise of one pixel is known from that of all others.
-
-    If all pixels had the same noise, their scatter would be a reduced chi-square; where the noise itself
-    varies from pixel to pixel it spreads like F(degrees, shared). This is the moderated variance of Smyth
-    (2004, doi:10.2202/1544-6115.1027), with `shared` from the quartiles.
-    """
-    if scatter.size == 0 or degrees < 1:
-        return MOST_SHARED
-    lower, upper = np.quantile(scatter, [0.25, 0.75])
-    grid = np.geomspace(4.0, MOST_SHARED, 41)
-    expected = stats.f.ppf(0.75, degrees, grid) / stats.f.ppf(0.25, degrees, grid)
-    spread = upper / lower if lower > 0 else np.inf
-    return float(np.exp(np.interp(-spread, -expected, np.log(grid))))
-
-
-def moderated(scatter, degrees, shared: float):
-    """Noise of each pixel: its own scatter, and that of all others which is 1, by degrees of freedom."""
-    own = np.where(degrees > 0, degrees * scatter, 0.0)
-    return ((shared + own) / (shared + np.maximum(degrees, 0))).astype(np.float32)
-
-
-def significant(statistic, degrees, noise_degrees, complete, full, fdr) -> tuple[np.ndarray, float, float]:
-    """Pixels whose reduced chi-square is significant over the frame, against F(degrees, noise_degrees).
-
-    The null is calibrated on the bulk of the complete pixels, whose degrees are `full`: its median is set to
-    the expected one, so that a wrong noise figure moves the scale and not the flags. Returns the pixels, that
-    scale and the p-value up to which they are; both nan without a test.
-    """
-    found = np.zeros(statistic.shape, bool)
-    tested = np.isfinite(statistic) & (degrees > 0)
-    bulk_values = thinned(statistic, tested & complete)
-    if bulk_values.size == 0 or full[0] <= 0:
-        return found, np.nan, np.nan
-    null = float(np.median(bulk_values)) / float(stats.f.ppf(0.5, *full))
-    if not null > 0:
-        return found, np.nan, np.nan
-    likely = tested & (~complete | (statistic > stats.f.isf(fdr, *full) * null))
-    candidates = np.flatnonzero(likely)
-    noise_degrees = np.broadcast_to(noise_degrees, statistic.shape)
-    p = stats.f.sf(
-        statistic.flat[candidates] / null, degrees.flat[candidates], noise_degrees.flat[candidates]
-    )
-    limit = benjamini_hochberg(p, int(np.count_nonzero(tested)), fdr)
-    found.flat[candidates] = p <= limit
-    return found, null, limit
-
-
-def benjamini_hochberg(p, tests: int, fdr: float) -> float:
-    """p-value up to which the small ones `p` of `tests` are significant: for none, that of one alone."""
-    ordered = np.sort(p[np.isfinite(p)])
-    passing = np.flatnonzero(ordered <= fdr * np.arange(1, ordered.size + 1) / max(tests, 1))
-    return fdr * (int(passing[-1]) + 1 if passing.size else 1) / max(tests, 1)
-
-
-def find_hot(rate, error, limit) -> tuple[float, np.ndarray]:
-    """The limit on the rate, and the pixels above it; the default limit asks for five errors too."""
-    if limit is not None:
-        return float(limit), rate > limit
-    centre, width = bulk(rate)
-    limit = centre + 5 * width
-    return limit, (rate > limit) & (rate > 5 * error)
-
-
-def bulk(values) -> tuple[float, float]:
-    """Median and robust sigma of the finite values, from up to a million of them."""
-    kept = thinned(values, np.isfinite(values))
-    if kept.size == 0:
-        return np.nan, np.nan
-    return float(np.median(kept)), robust_sigma(kept)
-
-
-def thinned(values, chosen) -> np.ndarray:
-    """The chosen values, or evenly spread ones where there are more than a million."""
-    stride = max(1, values.size // 1_000_000) | 1  # odd: does not stay in one column
-    return values.ravel()[::stride][chosen.ravel()[::stride]]

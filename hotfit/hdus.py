@@ -9,8 +9,10 @@ from astropy.table import Table
 
 import hotfit
 from hotfit.calibrate import Detector
+from hotfit.findings import Findings, number, spelled
 from hotfit.flags import DQ, MEANING, Rules
-from hotfit.result import DarkFit, number, spelled
+from hotfit.imagefile import empty
+from hotfit.result import DarkFit
 
 IMAGES = {
     "PRIMARY": ("rate", "float32"),
@@ -34,7 +36,7 @@ PLAIN = "".join(chr(code) for code in range(32, 127) if chr(code) not in "%'")
 """What long FITS text can hold as it is; the rest is written as in an URL."""
 
 
-def header_of(fit: DarkFit) -> fits.Header:
+def header_of(fit: Findings) -> fits.Header:
     """Detector, thresholds, counts of flags and version."""
     electrons = np.isfinite(fit.detector.gain)
     detector, rules = fit.detector, fit.rules
@@ -73,31 +75,34 @@ def header_of(fit: DarkFit) -> fits.Header:
     return header
 
 
-def hdus_of(fit: DarkFit) -> fits.HDUList:
-    """All HDUs of dark_current.fits; the header units of maps other than the rate are those of CCDData."""
-    images = {
-        name: getattr(fit, attribute).astype(dtype, copy=False) for name, (attribute, dtype) in IMAGES.items()
-    }
+def images_of(fit: Findings) -> list:
+    """The HDUs of the images, without their data; units of maps other than the rate are those of CCDData."""
+    images = {name: empty(fit.dq.shape, dtype) for name, (_, dtype) in IMAGES.items()}
     primary = fits.PrimaryHDU(images.pop("PRIMARY"), header_of(fit))
     extensions = {name: fits.ImageHDU(image, name=name) for name, image in images.items()}
     extensions["UNCERT"].header["BUNIT"] = spelled(fit.unit)
     extensions["UNCERT"].header["UTYPE"] = "StdDevUncertainty"
     extensions["INTERCEPT"].header["BUNIT"] = "adu"
+    hdus = fits.HDUList([primary, *extensions.values()])
+    hdus.update_extend()
+    return list(hdus)
+
+
+def tables_of(fit: Findings) -> list:
+    """The HDUs of the tables."""
     frames = fit.frames.copy()
     frames["file"] = [quote(name, safe=PLAIN, errors="surrogateescape") for name in frames["file"]]
-    frames = fits.table_to_hdu(frames)
-    frames.name = "FRAMES"
     names = [flag.name for flag in DQ]
     bits = np.array([int(flag).bit_length() - 1 for flag in DQ], np.int16)
-    flagdef = fits.table_to_hdu(
-        Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
-    )
-    flagdef.name = "FLAGDEF"
-    return fits.HDUList([primary, *extensions.values(), frames, flagdef])
+    flagdef = Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
+    hdus = [fits.table_to_hdu(frames), fits.table_to_hdu(flagdef)]
+    for hdu, name in zip(hdus, ("FRAMES", "FLAGDEF"), strict=True):
+        hdu.name = name
+    return hdus
 
 
 def from_hdus(opened: fits.HDUList) -> DarkFit:
-    """The DarkFit that `hdus_of` made the HDUs from."""
+    """The DarkFit whose HDUs these are."""
     header = opened[0].header
 
     def known(key):

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special
 
 if TYPE_CHECKING:
-    from hotfit.result import DarkFit
+    from hotfit.findings import Findings
 
 SIGMAS = 5.0
 """Errors by which a dark current must stand above zero to be seen."""
@@ -18,7 +18,7 @@ RATE = 10.0
 """Dark current of the warm pixel, in the unit of the map."""
 
 
-def statement(fit: "DarkFit") -> dict[str, float | None]:
+def statement(fit: "Findings") -> dict[str, float | None]:
     """The smallest dark current (unit of the map), and the smallest |slope_residual| at `RATE`, or None.
 
     The bend is that of a pixel whose rate falls linearly with the charge it has gathered. None where the
@@ -35,12 +35,12 @@ def statement(fit: "DarkFit") -> dict[str, float | None]:
     }
 
 
-def pedestal_of(fit: "DarkFit") -> float:
-    """Counts of a typical pixel at zero exposure, adu: a median of the whole map, to be taken once."""
-    return 0.0 if fit.bias_subtracted else float(np.nanmedian(fit.intercept))
+def pedestal_of(fit: "Findings") -> float:
+    """Counts of a typical pixel at zero exposure, adu."""
+    return 0.0 if fit.bias_subtracted else fit.typical.intercept
 
 
-def rate_error(fit: "DarkFit", rate: float, pedestal: float) -> float:
+def rate_error(fit: "Findings", rate: float, pedestal: float) -> float:
     """Standard error of the rate of a pixel of that rate, in the unit of the map; nan where there is none."""
     columns, weight = design_of(fit, rate, pedestal)
     if np.unique(columns[:, 0]).size < columns.shape[1] or not columns[:, 0].any():
@@ -48,7 +48,7 @@ def rate_error(fit: "DarkFit", rate: float, pedestal: float) -> float:
     return float(np.sqrt(np.linalg.inv(columns.T @ (weight[:, None] * columns))[0, 0]))
 
 
-def design_of(fit: "DarkFit", rate: float, pedestal: float) -> tuple[np.ndarray, np.ndarray]:
+def design_of(fit: "Findings", rate: float, pedestal: float) -> tuple[np.ndarray, np.ndarray]:
     """Columns of the line (N, 1 or 2), time first, and weights (N,), for the unsaturated frames of that rate.
 
     Counts are in electrons where the gain is known, else in adu; `pedestal` is in adu.
@@ -68,7 +68,7 @@ def design_of(fit: "DarkFit", rate: float, pedestal: float) -> tuple[np.ndarray,
     return columns[whole], 1 / np.asarray(variance)[whole]
 
 
-def smallest_bend(fit: "DarkFit", rate: float, pedestal: float) -> float | None:
+def smallest_bend(fit: "Findings", rate: float, pedestal: float) -> float | None:
     """Smallest |slope_residual| that is NONLINEAR with the chance `CHANCE` at that rate, or None."""
     columns, weight = design_of(fit, rate, pedestal)
     exposure = np.asarray(fit.frames["exposure"])[: weight.size]
@@ -87,23 +87,23 @@ def smallest_bend(fit: "DarkFit", rate: float, pedestal: float) -> float | None:
     return float(depth * abs(slope_residual(columns, weight, group, bend)) / fitted)
 
 
-def significant_depth(fit: "DarkFit", left, weight, degrees: int) -> float:
+def significant_depth(fit: "Findings", left, weight, degrees: int) -> float:
     """Part of the bend, which leaves `left` (N,) over the line, whose lack of fit is significant."""
     spare = weight.size - degrees - (1 if fit.bias_subtracted else 2)
-    limit = stats.f.isf(fit.lack_of_fit_limit, degrees, fit.shared_degrees + spare) * degrees
+    limit = special.fdtri(degrees, fit.shared_degrees + spare, 1 - fit.lack_of_fit_limit) * degrees
     if not limit < 1e6:
         return np.inf
-    wanted = optimize.brentq(lambda shift: stats.ncx2.sf(limit, degrees, shift) - CHANCE, 1e-3, 1e9)
+    wanted = special.chndtrinc(limit, degrees, 1 - CHANCE)  # noncentrality of a chi-square that passes it
     return float(np.sqrt(fit.lack_of_fit_null * wanted / (weight * left**2).sum()))
 
 
-def large_depth(fit: "DarkFit", left, weight, rate: float) -> float:
+def large_depth(fit: "Findings", left, weight, rate: float) -> float:
     """Part of the bend that the rules on its size, `tolerance` and `min_sigma`, let pass."""
     frames = fit.frames[: weight.size]
     group = np.asarray(frames["group"])
     scatter_null = fit.scatter_null if np.isfinite(fit.scatter_null) else 1.0
     single = np.sqrt(scatter_null * np.asarray(frames["n_combined"]) / weight)
-    margin = stats.norm.ppf(CHANCE) * np.sqrt(fit.lack_of_fit_null / np.bincount(group, weight)[group])
+    margin = special.ndtri(CHANCE) * np.sqrt(fit.lack_of_fit_null / np.bincount(group, weight)[group])
     worst = np.argmax(left)
     signal = rate * frames["exposure"][-1]
     by_part = (fit.rules.tolerance * signal + margin[worst]) / left[worst]

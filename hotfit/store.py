@@ -1,6 +1,5 @@
-"""The files of a result: written, and read back into a DarkFit."""
+"""The door to the files of a result: is there room, written as a whole, read back into a DarkFit."""
 
-import json
 import math
 import shutil
 import warnings
@@ -8,19 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
-import hotfit
 from hotfit.errors import HotfitError
-from hotfit.flags import DQ
-from hotfit.hdus import IMAGES, from_hdus, hdus_of
+from hotfit.filed import filing
+from hotfit.hdus import IMAGES, from_hdus
+from hotfit.outputs import MAP_FILE, write_files
 from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
 
-__all__ = ["check_output", "check_room", "new_directory", "read", "write", "write_files"]
-
-MAP_FILE = "dark_current.fits"
+__all__ = ["check_output", "check_room", "filing", "new_directory", "read", "write", "write_files"]
 
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for _, dtype in (*IMAGES.values(), IMAGES["MASK"]))
 """Of dark_current.fits and mask.fits."""
@@ -75,44 +71,6 @@ def check_room(directory, pixels: int) -> None:
 def room_of(pixels: int) -> int:
     """Bytes that a result of so many pixels takes."""
     return math.ceil(pixels * BYTES_PER_PIXEL * (1 + TEXT_SHARE)) + TEXT_BYTES
-
-
-def write_files(fit: DarkFit, directory) -> None:
-    """Write every file of the result into a directory that is empty or can be made."""
-    directory = Path(directory)
-    directory.mkdir(exist_ok=True)
-    hdus_of(fit).writeto(directory / MAP_FILE, checksum=True)
-    mask = fits.PrimaryHDU(fit.mask.astype(np.uint8))
-    mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
-    mask.header["BUNIT"] = ""
-    mask.header["CREATOR"] = f"hotfit {hotfit.__version__}"
-    mask.writeto(directory / "mask.fits", checksum=True)
-    bad_pixels(fit).write(directory / "bad_pixels.ecsv")
-    text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
-    (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
-
-
-def bad_pixels(fit: DarkFit) -> Table:
-    """One row for every masked pixel: where it is, its rate, and the flags that made it bad."""
-    y, x = np.nonzero(fit.mask)
-    dq = fit.dq[y, x]
-    reasons = np.full(dq.size, "", dtype=object)
-    for name in fit.rules.bad:
-        reasons[(dq & np.uint32(DQ[name])) != 0] += f" {name}"
-    return Table(
-        {
-            "x": x.astype(np.int32),
-            "y": y.astype(np.int32),
-            "rate": fit.rate[y, x] * fit.unit,
-            "error": fit.rate_error[y, x] * fit.unit,
-            "slope_residual": fit.slope_residual[y, x],
-            "slope_residual_error": fit.slope_residual_error[y, x],
-            "misfit": fit.misfit[y, x],
-            "misfit_fraction": fit.misfit_fraction[y, x],
-            "scatter": fit.scatter[y, x],
-            "reasons": [text.strip() for text in reasons] if dq.size else np.empty(0, "U1"),
-        }
-    )
 
 
 def read(path) -> DarkFit:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 from hotfit.darks import Roll
 from hotfit.errors import printable
+from hotfit.findings import Findings, number
 from hotfit.flags import DQ, MEANING
 from hotfit.frames import Frame, Skipped
-from hotfit.result import DarkFit, number
 
 COLUMNS = ("file", "type", "exposure", "temperature", "shape", "used")
 RIGHT_ALIGNED = ("exposure", "temperature", "shape")
@@ -67,7 +67,7 @@ def _described(item: Frame | Skipped) -> dict:
     }
 
 
-def frame_terms_of(fit: DarkFit) -> Iterator[str]:
+def frame_terms_of(fit: Findings) -> Iterator[str]:
     """Yield what the fit found of every frame."""
     for row in fit.frames:
         yield (
@@ -76,9 +76,8 @@ def frame_terms_of(fit: DarkFit) -> Iterator[str]:
         )
 
 
-def summary_of(fit: DarkFit) -> Iterator[str]:
-    """Yield the result in a few lines."""
-    facts = fit.summary()
+def summary_of(facts: dict) -> Iterator[str]:
+    """Yield the summary of a fit in a few lines."""
     unit, noise_unit = facts["unit"], facts["read_noise_unit"]
     if facts["median_rate"] is not None:
         error = facts["median_rate_error"]
@@ -93,10 +92,11 @@ def summary_of(fit: DarkFit) -> Iterator[str]:
     yield f"masked        {facts['masked']} of {facts['pixels']} pixels ({share:.3g} %)"
     for flag in DQ:
         if flag is not DQ.DO_NOT_USE:
-            bad = "*" if flag.name in fit.rules.bad else " "
+            bad = "*" if flag.name in facts["rules"]["bad"] else " "
             yield f"  {bad} {flag.name:16}  {facts['flags'][flag.name]:8}  {MEANING[flag]}"
-    yield f"HOT means above {fit.hot_limit:.3g} {unit}; flags with a * are masked"
-    yield from told(fit.notes)
+    hot = math.nan if facts["hot_limit"] is None else facts["hot_limit"]
+    yield f"HOT means above {hot:.3g} {unit}; flags with a * are masked"
+    yield from told(facts["notes"])
 
 
 def _gain_in_words(facts: dict) -> str:

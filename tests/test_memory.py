@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 import hotfit
-from hotfit import calibrate, fit, samples
+from hotfit import calibrate, fit, maps, samples
 from hotfit import lines as line_fits
 from hotfit.cubes import cube_darks
 
@@ -68,6 +68,20 @@ def test_ten_times_the_frames_take_no_more_memory_and_few_open_files(tmp_path):
     assert len(hotfit.DarkFit.read(tmp_path / "few").frames) == 50
     assert len(hotfit.DarkFit.read(tmp_path / "many").frames) == 500
     assert many <= 1.1 * few
+
+
+MOST_A_PIXEL = 24
+"""Bytes: flags, and what is thinned, sampled or about to be written, which does not grow for ever."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak is known there")
+def test_maps_are_not_held_in_memory(tmp_path):
+    assert sum(np.dtype(dtype).itemsize for dtype in maps.TYPES.values()) > 1.8 * MOST_A_PIXEL
+    peaks = {}
+    for side in (1024, 2048):
+        write_frames(tmp_path / f"darks{side}", 5, side=side)
+        peaks[side] = 1024 * peak_of(tmp_path / f"darks{side}", tmp_path / f"out{side}")
+    assert peaks[2048] - peaks[1024] < MOST_A_PIXEL * (2048**2 - 1024**2)
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (4096, 4096)])

@@ -23,6 +23,7 @@ import hotfit
 from hotfit import store
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ, MEANING
+from hotfit.imagefile import ImageFile
 from hotfit.power import statement
 
 FILES = {"dark_current.fits", "mask.fits", "bad_pixels.ecsv", "summary.json"}
@@ -492,8 +493,9 @@ def failing(monkeypatch, owner, name, error):
 
 
 WRITERS = {
-    "dark_current.fits": (fits.HDUList, "writeto"),
-    "mask.fits": (fits.PrimaryHDU, "writeto"),
+    "images": (ImageFile, "write"),
+    "headers": (ImageFile, "finish"),
+    "tables": (fits.HDUList, "writeto"),
     "bad_pixels.ecsv": (Table, "write"),
     "summary.json": (Path, "write_text"),
 }

@@ -1,0 +1,109 @@
+"""A fit whose maps are written as they are made: in memory are its flags alone."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hotfit.findings import Findings, untested
+from hotfit.hdus import images_of
+from hotfit.imagefile import ImageFile
+from hotfit.maps import TYPES, Block, Sample, Typical, blocks, in_threads, stride, typical
+from hotfit.outputs import HDU_NAMES, MAP_FILE, complete
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class FiledFit(Findings):
+    """A fit whose maps are in a file.
+
+    Attributes
+    ----------
+    typical : Typical
+        Medians over evenly thinned pixels.
+    file : ImageFile
+        dark_current.fits, open only while the result is written.
+    """
+
+    typical: Typical
+    file: ImageFile
+
+    def values_at(self, y, x, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Values (pixels,) of maps at some pixels, in the order of their rows."""
+        found = {name: np.empty(y.size, TYPES[name]) for name in names}
+        columns = self.dq.shape[1]
+
+        def read(first, last):
+            part = slice(*np.searchsorted(y, (first, last)))
+            if part.start < part.stop:
+                inside = (y[part] - first) * columns + x[part]
+                for name, values in found.items():
+                    values[part] = self.file.read(HDU_NAMES[name], first, last)[inside]
+
+        in_threads(read, blocks(self.dq.shape))
+        return found
+
+
+class FiledMaps:
+    """Keeper of maps, see `hotfit.maps`, in a directory that is empty or can be made.
+
+    Parameters
+    ----------
+    directory : path
+    draft : Findings
+        What is known before the fit; its `dq` becomes that of the result.
+    """
+
+    def __init__(self, directory, draft: Findings):
+        self.directory, self.dq, self.shape = Path(directory), draft.dq, draft.dq.shape
+        self.directory.mkdir(exist_ok=True)
+        longest = replace(draft, notes=(*draft.notes, *untested(draft)))
+        self.file = ImageFile(self.directory / MAP_FILE, images_of(longest))
+        size = -(-self.dq.size // stride(self.dq.size))
+        self._sample = Sample(*(np.empty(size, TYPES[name]) for name in Sample._fields))
+
+    def put(self, first: int, band: NamedTuple) -> None:
+        """Write a band of rows from `first` on: arrays (pixels,) by the names of `TYPES`."""
+        begin, step = first * self.shape[1], stride(self.dq.size)
+        self.dq.reshape(-1)[begin : begin + band.dq.size] = band.dq
+        for name, array in self._sample._asdict().items():
+            picked = getattr(band, name)[-begin % step :: step]
+            at = -(-begin // step)
+            array[at : at + picked.size] = picked
+        for attribute, name in HDU_NAMES.items():
+            self.file.write(name, first, getattr(band, attribute))
+
+    def rows(self, first: int, last: int) -> Block:
+        """Rows `first` to `last` (exclusive), read back; `dq` is a view."""
+        maps = {name: HDU_NAMES[name] for name in Block._fields if name != "dq"}
+        values = {name: self.file.read(hdu, first, last) for name, hdu in maps.items()}
+        return Block(**values, dq=self.dq[first:last].reshape(-1))
+
+    def sample(self) -> Sample:
+        """Evenly thinned pixels, gathered from the bands."""
+        return self._sample
+
+    def finish(self, findings: Findings) -> FiledFit:
+        """Write the flags and all other files; the fit without its maps."""
+        fit = FiledFit(**vars(findings), typical=typical(self._sample), file=self.file)
+        complete(fit, self.file, self.directory)
+        return fit
+
+    def __enter__(self) -> "FiledMaps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+@contextmanager
+def filing(directory) -> Iterator[Callable[[Findings], FiledMaps]]:
+    """Give what makes the keeper of maps in a directory; its file is closed in the end."""
+    with ExitStack() as stack:
+
+        def keep(draft):
+            return stack.enter_context(FiledMaps(directory, draft))
+
+        yield keep

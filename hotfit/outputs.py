@@ -1,0 +1,81 @@
+"""The files of a result, each written once: the images by blocks of rows in threads, the rest at the end."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+import hotfit
+from hotfit.findings import Findings
+from hotfit.flags import DQ
+from hotfit.hdus import IMAGES, images_of, tables_of
+from hotfit.imagefile import ImageFile, empty
+from hotfit.maps import blocks, in_threads
+from hotfit.result import DarkFit
+
+MAP_FILE = "dark_current.fits"
+
+HDU_NAMES = {attribute: name for name, (attribute, _) in IMAGES.items() if name not in ("MASK", "DQ")}
+"""The HDUs of the maps that are known before the flags."""
+
+
+def write_files(fit: DarkFit, directory) -> None:
+    """Write every file of a fit in memory into a directory that is empty or can be made."""
+    directory = Path(directory)
+    directory.mkdir(exist_ok=True)
+    with ImageFile(directory / MAP_FILE, images_of(fit)) as file:
+
+        def write_rows(first, last):
+            for attribute, name in HDU_NAMES.items():
+                file.write(name, first, getattr(fit, attribute)[first:last])
+
+        in_threads(write_rows, blocks(fit.dq.shape))
+        complete(fit, file, directory)
+
+
+def complete(fit: Findings, file: ImageFile, directory: Path) -> None:
+    """Write what follows from the flags: their images, the other files meanwhile, headers and tables."""
+    mask = fits.PrimaryHDU(empty(fit.dq.shape, np.uint8))
+    mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
+    mask.header["BUNIT"] = ""
+    mask.header["CREATOR"] = f"hotfit {hotfit.__version__}"
+    with ImageFile(directory / "mask.fits", [mask]) as mask_file, ThreadPoolExecutor(1) as aside:
+
+        def write_rows(first, last):
+            dq = fit.dq[first:last]
+            bad = ((dq & np.uint32(DQ.DO_NOT_USE)) != 0).view(np.uint8)
+            file.write("DQ", first, dq)
+            file.write("MASK", first, bad)
+            mask_file.write("PRIMARY", first, bad)
+
+        images = aside.submit(in_threads, write_rows, blocks(fit.dq.shape))
+        bad_pixels(fit).write(directory / "bad_pixels.ecsv")
+        text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
+        (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+        images.result()
+        mask_file.finish([mask], [])
+    file.finish(images_of(fit), tables_of(fit))
+
+
+def bad_pixels(fit: Findings) -> Table:
+    """One row for every masked pixel: where it is, its rate, and the flags that made it bad."""
+    y, x = fit.masked()
+    dq = fit.dq[y, x]
+    reasons = np.full(dq.size, "", dtype=object)
+    for name in fit.rules.bad:
+        reasons[(dq & np.uint32(DQ[name])) != 0] += f" {name}"
+    columns = ("slope_residual", "slope_residual_error", "misfit", "misfit_fraction", "scatter")
+    values = fit.values_at(y, x, ("rate", "rate_error", *columns))
+    return Table(
+        {
+            "x": x.astype(np.int32),
+            "y": y.astype(np.int32),
+            "rate": values["rate"] * fit.unit,
+            "error": values["rate_error"] * fit.unit,
+            **{name: values[name] for name in columns},
+            "reasons": [text.strip() for text in reasons] if dq.size else np.empty(0, "U1"),
+        }
+    )
