@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=above_zero,
         metavar="MB",
         default=256.0,
-        help="frames held at once (default: %(default)s)",
+        help="frames and maps held at once (default: %(default)s)",
     )
     parser.add_argument("--version", action="version", version=f"hotfit {__version__}")
     return parser

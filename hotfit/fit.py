@@ -22,7 +22,10 @@ from hotfit.result import DarkFit
 from hotfit.verdict import decide
 
 BANDS = 16e6
-"""Bytes of samples that all threads hold at once, or as many as one frame has: more is not faster."""
+"""Bytes of samples and maps that all threads hold at once, or as many as a frame has: more is not faster."""
+
+MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
+"""Of one pixel in all maps."""
 
 NOTHING_SAID = {"temperature_tolerance": (1.0,), "mixed": ((), [])}
 """What these arguments hold where the caller does not say how frames are read; the others, None."""
@@ -74,7 +77,7 @@ def fit_darks(
     workers : int, optional
         Threads; one for each core by default.
     memory : float
-        MB (10**6 bytes) of frames held at once, in all threads together.
+        MB (10**6 bytes) of frames and their maps held at once, in all threads together.
     progress : callable, optional
         Called as ``progress(rows_done, rows)`` from the calling thread.
 
@@ -267,17 +270,19 @@ def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progres
 def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
     """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several.
 
-    However many frames there are, the bands take no more than `BANDS`, or one frame of a large detector.
+    However many frames there are, the bands, samples and maps, take no more than `BANDS`, or one frame of a
+    large detector.
     """
     rows, columns = darks.shape
-    row_bytes = len(darks.frames) * columns * np.dtype(darks.dtype).itemsize
+    sample = np.dtype(darks.dtype).itemsize
+    row_bytes = columns * (len(darks.frames) * sample + MAP_BYTES)
     fitting = memory * 1e6 / workers / row_bytes
     if fitting < 1:
         raise HotfitError(
             f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
             f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
         )
-    enough = max(BANDS / row_bytes, rows / len(darks.frames)) / workers
+    enough = max(BANDS, rows * columns * sample) / row_bytes / workers
     height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import hotfit
-from hotfit import flags, simulate
+from hotfit import simulate, verdict
 from hotfit.scene import Kind
 
 EXPOSURES = {"guide": (0.0, 90.0, 200.0, 450.0, 1000.0), "cmos": (0.0, 30.0, 60.0, 120.0, 300.0)}
@@ -68,7 +68,7 @@ def p_values(fit, chosen):
     groups = np.unique(fit.frames["group"]).size
     spare, shared = len(fit.frames) - groups, fit.shared_degrees
     scatter = fit.scatter[chosen] / fit.scatter_null
-    noise = flags.moderated(scatter, np.full(scatter.shape, spare), shared)
+    noise = verdict.moderated(scatter, np.full(scatter.shape, spare), shared)
     lack = fit.lack_of_fit[chosen] / noise / fit.lack_of_fit_null
     return stats.f.sf(scatter, spare, shared), stats.f.sf(lack, groups - 2, shared + spare)
 
