@@ -3,9 +3,9 @@
 `SUM` stands for the kernels, which take long to compile; its policy is theirs.
 """
 
+import importlib
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -51,18 +51,26 @@ COMPILED, LOADED = (10.0, 0), (10.0, 1)
 def script(tmp_path, monkeypatch):
     """The file of `SUM`, with its cache in __pycache__ beside it."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    path = tmp_path / "sum.py"
+    path = tmp_path / "sum_of_test_start.py"
     path.write_text(SUM)
-    return path
+    monkeypatch.syspath_prepend(tmp_path)
+    yield path
+    sys.modules.pop(path.stem, None)
+
+
+def imported(script):
+    """The module of the script, as a process finds it that begins now."""
+    sys.modules.pop(script.stem, None)
+    return importlib.import_module(script.stem)
 
 
 def new_start(script):
-    """The sum, and whether it came from the cache, as a process finds them that begins now."""
-    return runpy.run_path(str(script))["start"]()
+    """The sum, and whether it came from the cache."""
+    return imported(script).start()
 
 
 def cache_files(script, suffix):
-    return list((script.parent / "__pycache__").glob(f"sum.total-*{suffix}"))
+    return list((script.parent / "__pycache__").glob(f"{script.stem}.total-*{suffix}"))
 
 
 def test_compiled_code_is_kept(script):
@@ -100,7 +108,7 @@ def test_a_cache_file_that_is_gone_is_made_anew(script, suffix):
 
 
 def test_a_cache_that_is_gone_when_it_is_needed_is_done_without(script):
-    start = runpy.run_path(str(script))["start"]
+    start = imported(script).start
     shutil.rmtree(script.parent / "__pycache__")
     (script.parent / "__pycache__").write_text("in the way")
     assert start() == COMPILED
@@ -121,7 +129,7 @@ def file_size_limit(size):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on files")
 def test_a_full_disk_is_done_without(script):
-    start = runpy.run_path(str(script))["start"]
+    start = imported(script).start
     with file_size_limit(100):
         assert start() == COMPILED
     assert not list((script.parent / "__pycache__").glob("*.tmp.*"))
