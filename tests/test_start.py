@@ -17,14 +17,15 @@ import numba
 import pytest
 
 import hotfit
-from hotfit import kernels, simulate
+from hotfit import simulate
+from hotfit.jit import when_compiling
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
 SUM = """
 import sys
 import numpy as np
-from hotfit.kernels import entry
+from hotfit.jit import entry
 
 
 @entry
@@ -87,8 +88,9 @@ def test_compiled_code_is_kept(script):
         lambda code: code[:-1],
         lambda code: b"\x80\x05" + code[:1:-1],
         lambda code: b"not what it was",
+        lambda code: code[: len(code) // 2] + bytes(512) + code[len(code) // 2 + 512 :],
     ],
-    ids=["empty", "half", "one byte short", "reversed", "text"],
+    ids=["empty", "half", "one byte short", "reversed", "text", "a sector of zeros"],
 )
 def test_a_damaged_cache_is_made_anew(script, suffix, damage):
     new_start(script)
@@ -163,11 +165,11 @@ def test_six_processes_share_an_empty_cache(script):
 
 def test_compiling_is_told_once_and_loading_is_not(script):
     told = []
-    with kernels.when_compiling(told.append):
+    with when_compiling(told.append):
         new_start(script)
         numba.njit(lambda: 1)()
     assert told == [True]
-    with kernels.when_compiling(told.append):
+    with when_compiling(told.append):
         new_start(script)
     assert told == [True]
 
