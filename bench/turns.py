@@ -67,7 +67,7 @@ def against(
 
 def below(what: str, value: float, limit: float, unit: str) -> Row:
     """A figure against the limit that it must stay below."""
-    return Row(what, f"{value:.3g} {unit}", f"limit {limit:.3g} {unit}", limit / value, 1.0)
+    return Row(what, f"{value:.4g} {unit}", f"limit {limit:.4g} {unit}", limit / value, 1.0)
 
 
 def seconds_text(seconds: float) -> str:
