@@ -69,7 +69,7 @@ def prepare_hotfit(darks):
 
     def run():
         result = hotfit.fit_cube(darks.cube, darks.exposure, workers=WORKERS)
-        return result.rate / np.float32(result.detector.gain)
+        return result.rate / np.nan_to_num(np.float32(result.detector.gain), nan=1)  # unknown: in adu already
 
     return run
 
