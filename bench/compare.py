@@ -1,21 +1,14 @@
-"""hotfit and its rivals in turn on one cube of simulated darks: ``python bench/compare.py``.
+"""hotfit and its rivals in turn on one cube of simulated darks, with what each does: a Markdown table.
 
-Every round runs each of them once, so that whatever else the machine does meets all alike; medians of the
-rounds are printed as a Markdown table.
+``python bench/compare.py``, or as one part of ``python bench/speed.py``.
 """
 
 import argparse
-import os
-import platform
-from pathlib import Path
 from statistics import median
-from time import perf_counter
 
-import numba
-import numpy as np
-from rivals import EXPOSURES, HOTFIT, RIVALS, WORKERS, Darks, check_agreement, simulate_darks
-
-import hotfit
+from rivals import HOTFIT, RIVALS, WORKERS, check_agreement
+from scenes import Darks, simulate_darks
+from turns import in_turn, machine
 
 COLUMNS = (
     "",
@@ -31,16 +24,10 @@ COLUMNS = (
 
 
 def measure(darks: Darks, rounds: int) -> dict[str, float]:
-    """Median seconds of each rival by name, after a first run that is not counted."""
+    """Median seconds of each rival by name."""
     runs = {rival.name: rival.prepare(darks) for rival in RIVALS}
     check_agreement({name: run() for name, run in runs.items()})
-    seconds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = perf_counter()
-            run()
-            seconds[name].append(perf_counter() - start)
-    return {name: median(times) for name, times in seconds.items()}
+    return {name: median(times) for name, times in in_turn(runs, rounds).items()}
 
 
 def table(seconds: dict[str, float], megasamples: float) -> str:
@@ -63,29 +50,19 @@ def table(seconds: dict[str, float], megasamples: float) -> str:
     return "\n".join(lines)
 
 
-def processor() -> str:
-    """The model of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def main():
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=2048, help="rows and columns of the darks (2048)")
     parser.add_argument("--rounds", type=int, default=5, help="times each rival is run (5)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.side < 64 or options.rounds < 1:
         parser.error("--side must be at least 64 and --rounds at least 1")
     darks = simulate_darks(options.side)
-    seconds = measure(darks, options.rounds)
-    print(table(seconds, darks.megasamples))
+    print(table(measure(darks, options.rounds), darks.megasamples))
     print(
-        f"\n{len(darks.cube)} frames of {options.side} x {options.side} uint16, {len(EXPOSURES)} exposures, "
-        f"in memory; medians of {options.rounds} rounds in turn; {WORKERS} threads on {processor()}, "
-        f"{os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, numba {numba.__version__}, hotfit {hotfit.__version__}."
+        f"\n{len(darks.cube)} frames of {options.side} x {options.side} uint16, "
+        f"{len(set(darks.exposure))} exposures, in memory; medians of {options.rounds} rounds in turn; "
+        f"{WORKERS} threads on {machine()}."
     )
     print(f"Made by `python bench/compare.py --side {options.side} --rounds {options.rounds}`.")
 

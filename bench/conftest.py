@@ -1,7 +1,7 @@
 """The cube that all benchmarks share: ``python -m pytest bench --side 2048``."""
 
 import pytest
-from rivals import simulate_darks
+from scenes import simulate_darks
 
 
 def pytest_addoption(parser):

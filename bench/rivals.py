@@ -7,33 +7,22 @@ preparing, except by the functions that find it themselves: fit_cube and np.poly
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from unittest.mock import patch
 
 import numba
 import numpy as np
+from scenes import Darks
 
 import hotfit
-from hotfit import fit, simulate
+from hotfit import fit
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 
 WORKERS = os.cpu_count() or 1
-EXPOSURES = (30.0, 90.0, 200.0, 450.0, 1000.0)
-REPEATS = 6
 SATURATION = 54_000.0
 AGREEMENT = 0.01
-
-
-class Darks(NamedTuple):
-    """Simulated darks: frames (N, rows, columns) uint16 sorted by exposure (N,) in seconds."""
-
-    cube: np.ndarray
-    exposure: np.ndarray
-
-    @property
-    def megasamples(self) -> float:
-        return self.cube.size / 1e6
 
 
 @dataclass(frozen=True)
@@ -47,14 +36,6 @@ class Rival:
     saturation: str = "no"
     cosmic_rays: str = "no"
     tests: str = "no"
-
-
-def simulate_darks(side: int, seed: int = 1) -> Darks:
-    """30 darks of `side` x `side` pixels in 5 groups, with hot pixels, saturation, drift and cosmic rays."""
-    cube, exposure, _ = simulate.cube(
-        "guide", shape=(side, side), exposures=EXPOSURES, repeats=REPEATS, seed=seed
-    )
-    return Darks(cube, exposure)
 
 
 def check_agreement(rates: dict[str, np.ndarray]) -> None:
@@ -75,7 +56,12 @@ def in_threads(function, pixels: int, block: int) -> None:
 
 def line_solver(exposure) -> np.ndarray:
     """Matrix (2, N) float32 that makes intercept and slope of N samples, all of equal weight."""
-    return np.linalg.pinv(np.stack([np.ones_like(exposure), exposure], axis=1)).astype(np.float32)
+    return np.linalg.pinv(design_matrix(exposure).astype(float)).astype(np.float32)
+
+
+def design_matrix(exposure) -> np.ndarray:
+    """Matrix (N, 2) float32 that makes N samples of intercept and slope."""
+    return np.stack([np.ones_like(exposure), exposure], axis=1).astype(np.float32)
 
 
 def prepare_hotfit(darks):
@@ -83,20 +69,27 @@ def prepare_hotfit(darks):
 
     def run():
         result = hotfit.fit_cube(darks.cube, darks.exposure, workers=WORKERS)
-        return result.rate / np.float32(result.detector.gain)
+        return result.rate / np.nan_to_num(np.float32(result.detector.gain), nan=1)  # unknown: in adu already
 
     return run
 
 
-def prepare_kernel(darks):
-    """Only hotfit's pass over the cube: calibration is done before, and the maps are not flagged."""
+def prepare_kernel(darks, workers=WORKERS):
+    """Only hotfit's pass over the cube: calibration is done before, and the maps are not flagged.
+
+    All that the benchmarks know of how `hotfit.fit` calls its kernel is in here.
+    """
     dark_set = cube_darks(darks.cube, darks.exposure)
     calibration = calibrate(dark_set)
-    gain = np.float32(calibration.detector.gain)
+    calibration = replace(calibration, detector=replace(calibration.detector, gain=np.nan))  # rates in adu/s
+    room = fit.empty_maps(darks.cube[0].size)
+    for part in room:
+        part.fill(0)  # the system hands out memory when it is first written
 
     def run():
-        maps, _ = fit.fit_bands(dark_set, calibration, False, WORKERS, np.inf, None)
-        return maps.rate / gain
+        with patch.object(fit, "empty_maps", lambda _: room):
+            maps, _ = fit.fit_bands(dark_set, calibration, False, workers, np.inf, None)
+        return maps.rate
 
     return run
 
@@ -129,11 +122,25 @@ def prepare_product_uint16(darks):
 
 
 def prepare_closed_form(darks):
-    """Slope, intercept and sum of squared residuals in numpy, in blocks that stay in cache."""
+    """Slope, intercept and sum of squared residuals of a float32 cube, as one writes it."""
+    samples = darks.cube.reshape(len(darks.cube), -1).astype(np.float32)
+    solver, columns = line_solver(darks.exposure), design_matrix(darks.exposure)
+
+    def run():
+        line = solver @ samples
+        residual = samples - columns @ line
+        np.sum(residual**2, axis=0)
+        return line[1]
+
+    return run
+
+
+def prepare_closed_form_blocks(darks):
+    """The same from uint16, in threads and in blocks that stay in cache: numpy at its best."""
     samples = darks.cube.reshape(len(darks.cube), -1)
     solver, line = line_solver(darks.exposure), np.empty((2, samples.shape[1]), np.float32)
     squares = np.empty(samples.shape[1], np.float32)
-    columns = np.stack([np.ones_like(darks.exposure), darks.exposure], axis=1).astype(np.float32)
+    columns = design_matrix(darks.exposure)
 
     def fit_block(first, last):
         y = samples[:, first:last].astype(np.float32)
@@ -194,18 +201,64 @@ def fit_frames_innermost(samples, exposure, saturation, first, last, intercept, 
         squares[p] = yy - level * y - rate * ty
 
 
+def prepare_reading(darks):
+    """Reading the cube once: its sum as 64-bit words, in threads."""
+    words = darks.cube.reshape(-1).view(np.uint64)
+
+    def run():
+        in_threads(lambda first, last: words[first:last].sum(), words.size, -(-words.size // WORKERS))
+
+    return run
+
+
+def prepare_ramp(darks):
+    """stcal's OLS_C, on one core, on a ramp of the same size: it is made for ramps, and cannot fit darks."""
+    from stcal.ramp_fitting import ramp_fit, ramp_fit_class
+
+    size, shape = len(darks.cube), darks.cube.shape[1:]
+    noise = np.random.default_rng(1).normal(0, 5, (size, shape[1])).astype(np.float32)
+    line = (1000 + 15 * np.arange(size, dtype=np.float32))[:, None] + noise
+    ramp = np.repeat(line[:, None], shape[0], axis=1)[None]
+    flags = {"DO_NOT_USE": 1, "SATURATED": 2, "JUMP_DET": 4, "PERSISTENCE": 32, "CHARGELOSS": 128}
+    flags |= {"NO_GAIN_VALUE": 1 << 19, "UNRELIABLE_SLOPE": 1 << 24}
+    quality, pixel_quality = np.zeros(ramp.shape, np.uint8), np.zeros(shape, np.uint32)
+    no_dark, gain = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+
+    def run():
+        data = ramp_fit_class.RampData()
+        data.algorithm = "OLS_C"
+        data.set_arrays(ramp, quality, pixel_quality, no_dark)
+        data.set_meta(name="darks", frame_time=10.0, group_time=10.0, groupgap=0, nframes=1)
+        data.set_dqflags(flags)
+        data.start_row, data.num_rows = 0, shape[0]
+        noise = np.full(shape, 5, np.float32)  # it is changed in place
+        ramp_fit.ramp_fit_data(data, False, noise, gain, "OLS_C", "optimal", "none")
+
+    return run
+
+
+HAS_STCAL = find_spec("stcal") is not None
 HOTFIT = Rival("hotfit.fit_cube", prepare_hotfit, "line, errors", "yes", "yes", "yes", "yes, flags")
+KERNEL = Rival("hotfit's kernel pass", prepare_kernel, "line, errors", "yes", "yes", "yes", "not flagged")
+PRODUCT = Rival("numpy, one matrix product of float32", prepare_product, "line")
+CLOSED_FORM = Rival("numpy, closed form of float32, whole array", prepare_closed_form, "line, residual sum")
+POLYFIT = Rival("np.polyfit", prepare_polyfit, "line")
 RIVALS = (
     HOTFIT,
-    Rival("hotfit's kernel pass", prepare_kernel, "line, errors", "yes", "yes", "yes", "not flagged"),
-    Rival("numpy, matrix product, cube already float32", prepare_product, "line"),
-    Rival("numpy, matrix product", prepare_product_uint16, "line"),
-    Rival("numpy, closed form with residuals", prepare_closed_form, "line, residual sum"),
+    KERNEL,
+    PRODUCT,
+    Rival("numpy, matrix product from uint16, blocks in threads", prepare_product_uint16, "line"),
+    CLOSED_FORM,
     Rival(
-        "numba, frames innermost",
+        "numpy, closed form from uint16, blocks in threads",
+        prepare_closed_form_blocks,
+        "line, residual sum",
+    ),
+    Rival(
+        "numba, frames innermost, in threads",
         prepare_frames_innermost,
         "line, residual sum",
         saturation="by sample",
     ),
-    Rival("np.polyfit", prepare_polyfit, "line"),
+    POLYFIT,
 )
