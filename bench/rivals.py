@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from unittest.mock import patch
 
 import numba
 import numpy as np
@@ -19,6 +18,7 @@ import hotfit
 from hotfit import fit
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
+from hotfit.maps import ArrayMaps
 
 WORKERS = os.cpu_count() or 1
 SATURATION = 54_000.0
@@ -82,14 +82,13 @@ def prepare_kernel(darks, workers=WORKERS):
     dark_set = cube_darks(darks.cube, darks.exposure)
     calibration = calibrate(dark_set)
     calibration = replace(calibration, detector=replace(calibration.detector, gain=np.nan))  # rates in adu/s
-    room = fit.empty_maps(darks.cube[0].size)
-    for part in room:
-        part.fill(0)  # the system hands out memory when it is first written
+    room = ArrayMaps(np.zeros(dark_set.shape, np.uint32))
+    for array in room.arrays.values():
+        array.fill(0)  # the system hands out memory when it is first written
 
     def run():
-        with patch.object(fit, "empty_maps", lambda _: room):
-            maps, _ = fit.fit_bands(dark_set, calibration, False, workers, np.inf, None)
-        return maps.rate
+        fit.fit_bands(dark_set, calibration, False, room.put, workers, np.inf, None)
+        return room.arrays["rate"]
 
     return run
 

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from itertools import chain
 
 from hotfit import __version__
@@ -210,11 +210,14 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules) -> di
             say_all(wording.told(notes))
         return wording.frames_as_data(roll, notes)
     from hotfit.fit import fit_set  # and with it the compiler
+    from hotfit.jit import when_compiling
 
-    with roll.open() as darks:
+    with roll.open() as darks, ExitStack() as stack:
         if talk:
             say_all(wording.told(darks.notes))
-        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label) as keep:
+        bar = stack.enter_context(Bar(darks.shape[0], options.quiet))
+        keep = stack.enter_context(store.filing(made / label))
+        with when_compiling(bar.tell) if talk else nullcontext():
             fit = fit_set(
                 darks,
                 keep,
@@ -260,6 +263,11 @@ class Bar:
 
     def __exit__(self, *_):
         self.bar.close()
+
+    def tell(self, kept: bool) -> None:
+        """Say on stderr why this run takes longer than later ones will."""
+        later = "" if kept else "; set NUMBA_CACHE_DIR to a folder that can be written, to do it only once"
+        self.bar.write(f"compiling{', this once' * kept}: some ten seconds{later}", file=sys.stderr)
 
     def update(self, done: int, _total: int) -> None:
         """Show that `done` rows are fitted."""

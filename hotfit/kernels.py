@@ -14,8 +14,9 @@ tile itself. Rows at fixed distances cannot overlap, which is what lets the comp
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from hotfit.jit import entry, jit
 
 TILE = 272
 """Pixels in a tile: whole vectors, and no power of two, where rows would compete for the same cache lines."""
@@ -50,22 +51,6 @@ RESULTS = 29 * TILE
 """The maps in float32 begin here, a row each, in the order of `Maps`."""
 
 WORK = 38 * TILE
-
-
-POLICY = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-"""Serial, without the GIL, numpy's division. A product and a sum may become one instruction, and nothing else
-may be reordered: NaN stays NaN."""
-
-jit = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **POLICY)
-"""For what only kernels call: the wrappers for Python would take longer to compile than the functions."""
-
-
-def entry(function):
-    """Compile what Python calls, cached where a cache can be kept: with it is all that it calls."""
-    try:
-        return numba.njit(cache=True, **POLICY)(function)
-    except RuntimeError:  # a read-only install without a home has no place for the cache
-        return numba.njit(**POLICY)(function)
 
 
 class Design(NamedTuple):

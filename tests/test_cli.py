@@ -39,7 +39,7 @@ def left_in(directory):
 def test_main_job_writes_all_files_and_says_so(darks, here, capsys):
     assert cli.main([str(darks)]) == 0
     out, err = capsys.readouterr()
-    assert err == ""
+    assert [line for line in err.splitlines() if not line.startswith("compiling, this once")] == []
     assert left_in(here) == ["hotfit-out"]
     assert left_in(here / "hotfit-out") == [
         "bad_pixels.ecsv",

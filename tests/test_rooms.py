@@ -90,7 +90,7 @@ def modules_after(code):
 @pytest.mark.parametrize(
     ("target", "rooms"),
     [
-        ("numba", {"hotfit.kernels"}),
+        ("numba", {"hotfit.jit"}),
         ("matplotlib", {"hotfit.report"}),
         ("tqdm", {"hotfit.cli"}),
         ("hotfit.cli", {"hotfit.__main__"}),
