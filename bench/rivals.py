@@ -15,7 +15,7 @@ import numpy as np
 from scenes import Darks
 
 import hotfit
-from hotfit import fit
+from hotfit import bands
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.maps import ArrayMaps
@@ -87,7 +87,7 @@ def prepare_kernel(darks, workers=WORKERS):
         array.fill(0)  # the system hands out memory when it is first written
 
     def run():
-        fit.fit_bands(dark_set, calibration, False, room.put, workers, np.inf, None)
+        bands.fit_bands(dark_set, calibration, False, room.put, workers, np.inf, None)
         return room.arrays["rate"]
 
     return run

@@ -1,7 +1,5 @@
 """python -m hotfit."""
 
-import sys
+from hotfit.cli import command
 
-from hotfit.cli import main
-
-sys.exit(main())
+command()

@@ -23,7 +23,7 @@ from hotfit.hints import (
     measured_gain,
 )
 from hotfit.lines import Lines, fit_lines
-from hotfit.noise import NoiseEstimate, estimate_noise, noise_bins
+from hotfit.noise import NoiseEstimate, estimate_noise, noise_bins, stuck_length
 from hotfit.robust import median, robust_sigma
 from hotfit.samples import check_samples, gaps, moved_together, sample_rows, whole_pixels
 from hotfit.saturation import converter_step, highest, is_whole, saturation_level
@@ -73,6 +73,7 @@ class Calibration:
     scale_error: np.ndarray  # (N,)
     left: np.ndarray  # (K,) squared relative error of one sample of that exposure that the scales leave
     excess: float  # variance of the quiet pixels over that of the noise model: not 1 where noise was given
+    stuck: int  # so many equal samples of a pixel are no coincidence
     notes: tuple[str, ...]
 
 
@@ -131,6 +132,7 @@ def calibrate(
         shown = noise._replace(shot_error=np.inf)
     detector, notes = decide_detector(gain, read_noise, level, darks.claims, shown, step, combined=combined)
     model, excess = noise_model(detector, noise, bias_subtracted)
+    stuck = stuck_length(step, np.sqrt(model.read), np.prod(darks.shape))
     return Calibration(
         detector=detector,
         noise=model,
@@ -140,7 +142,8 @@ def calibrate(
         scale_error=terms.scale_error,
         left=terms.left,
         excess=excess,
-        notes=(*missing, *notes, *terms.notes, *strange),
+        stuck=stuck,
+        notes=(*missing, *notes, *terms.notes, *strange, *stuck_note(stuck, len(darks.frames))),
     )
 
 
@@ -219,3 +222,10 @@ def check_no_pedestal(values, u, weight) -> None:
 def read_noise_error(noise: NoiseEstimate, in_electrons) -> float:
     """Standard error of the read noise in the unit that `in_electrons` makes of adu; inf: not seen."""
     return float(noise.read_error / (2 * np.sqrt(max(noise.read, 1e-12))) * in_electrons)
+
+
+def stuck_note(stuck: int, frames: int) -> tuple[str, ...]:
+    """A note if stuck pixels, which show so many equal samples, need more frames than there are."""
+    if frames >= stuck:
+        return ()
+    return (f"stuck pixels are not told from quiet ones: that takes {stuck} frames of this noise",)

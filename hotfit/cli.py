@@ -4,20 +4,25 @@ The only room that prints. Everything heavy is imported after the options are un
 """
 
 import argparse
+import gc
 import json
 import math
 import os
 import signal
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from itertools import chain
+from typing import NoReturn
 
 from hotfit import __version__
 from hotfit.errors import HotfitError, printable
 
 ONLY = ""
 """Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
+
+SWITCH = 5e-4
+"""Seconds after which a thread that computes in Python lets another one begin what needs no Python."""
 
 EPILOG = """\
 FRAME is a FITS file, a directory, a glob pattern (quoted or not) or @list: a text file with one file
@@ -91,6 +96,15 @@ def positive(text: str) -> int:
     if not (value >= 1 and value % 1 == 0):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
     return int(value)
+
+
+def command() -> NoReturn:
+    """What the shell calls: `main` in a process of its own, where short runs need not wait for Python."""
+    gc.set_threshold(100_000)  # modules that are imported are no garbage, and there is little else
+    sys.setswitchinterval(SWITCH)
+    code = main()
+    gc.freeze()  # nor need any be looked for when all is done
+    sys.exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -209,15 +223,12 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules) -> di
         if talk:
             say_all(wording.told(notes))
         return wording.frames_as_data(roll, notes)
-    from hotfit.fit import fit_set  # and with it the compiler
-    from hotfit.jit import when_compiling
+    from hotfit.fit import fit_set
 
-    with roll.open() as darks, ExitStack() as stack:
+    with roll.open() as darks:
         if talk:
             say_all(wording.told(darks.notes))
-        bar = stack.enter_context(Bar(darks.shape[0], options.quiet))
-        keep = stack.enter_context(store.filing(made / label))
-        with when_compiling(bar.tell) if talk else nullcontext():
+        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label) as keep:
             fit = fit_set(
                 darks,
                 keep,
@@ -227,6 +238,7 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules) -> di
                 workers=options.workers,
                 memory=options.memory,
                 progress=bar.update,
+                compiling=bar.tell if talk else None,
             )
         facts = fit.summary()
         if talk:

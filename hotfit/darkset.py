@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -13,7 +14,7 @@ from hotfit.errors import HotfitError
 from hotfit.exposures import SAME_EXPOSURE
 from hotfit.frames import Frame, Skipped
 from hotfit.headers import Claim
-from hotfit.readers import FLOAT32, UINT16, Scratch
+from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs
 
 
 class Claims(NamedTuple):
@@ -109,15 +110,18 @@ class DarkSet:
             self._read(index, first, last, target)
         return out
 
-    def samples(self, first: int, last: int) -> tuple[np.ndarray, int]:
+    def samples(self, first: int, last: int, room: np.ndarray | None = None) -> tuple[np.ndarray, int]:
         """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
 
         The array is (N, pixels) of `dtype` and read-only, its frames stand as `order` says, and pixel
-        (first, 0) of the detector is its column `start`.
+        (first, 0) of the detector is its column `start`. Where rows are read, it lies in `room`, which is
+        flat, of `dtype` and large enough, or is new.
         """
         if self._cube is not None:
             return self._cube, first * self.shape[1]
-        samples = self.rows(first, last).reshape(len(self.frames), -1)
+        shape = (len(self.frames), last - first, self.shape[1])
+        out = None if room is None else room[: math.prod(shape)].reshape(shape)
+        samples = self.rows(first, last, out).reshape(len(self.frames), -1)
         samples.flags.writeable = False  # as a cube is: the kernel is compiled for one kind of array
         return samples, 0
 
@@ -127,9 +131,28 @@ class DarkSet:
         self._read(index, 0, self.shape[0], out)
         return out
 
+    def sample(self, runs: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Read the rows `first` to `last` (exclusive) of each run: ndarray, (N, pixels), of `dtype`."""
+        height = sum(last - first for first, last in runs)
+        out = np.empty((len(self.frames), height, self.shape[1]), self.dtype)
+        for index, target in enumerate(out):
+            if self._cube is not None:
+                image = self._cube[self.order[index]].reshape(self.shape)
+                np.concatenate([image[first:last] for first, last in runs], out=target)
+            else:
+                with self._told(index):
+                    read_runs(self.frames[index].reader, runs, target)
+        return out.reshape(len(out), -1)
+
     def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
-        try:
+        with self._told(index):
             self.frames[index].reader.read(first, last, out)
+
+    @contextmanager
+    def _told(self, index: int) -> Iterator[None]:
+        """Say which frame cannot be read."""
+        try:
+            yield
         except OSError as error:
             name, reason = self.frames[index].name, error.strerror or error
             raise HotfitError(f"{name}: cannot be read any more ({reason}); start again") from error

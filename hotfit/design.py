@@ -115,23 +115,10 @@ def make_limits(darks: DarkSet, calibration: Calibration) -> kernels.Limits:
     pedestal = floor if np.isfinite(floor) else 0.0
     return kernels.Limits(
         saturation=np.float32(detector.saturation),
-        stuck=np.int64(fewest_for_stuck(darks, calibration)),
+        stuck=np.int64(calibration.stuck),
         candidate=np.float32(0.8 * outlier),
         outlier=np.float32(outlier),
         hits=np.int64(np.clip(frames // FRAMES_A_HIT, 1, 255)),
         calm=np.float32((pedestal + detector.saturation) / 2),
         cured=cured,
     )
-
-
-def fewest_for_stuck(darks: DarkSet, calibration: Calibration) -> int:
-    """Frames that it takes to tell a stuck pixel from a quiet one."""
-    return stuck_length(calibration.detector.step, np.sqrt(calibration.noise.read), np.prod(darks.shape))
-
-
-def stuck_length(step: float, noise: float, pixels: int) -> int:
-    """Equal samples of a pixel that noise produces in one of ten sets or fewer: `noise`, `step` in adu."""
-    likeliest = special.ndtr(step / 2 / noise) - special.ndtr(-step / 2 / noise)
-    if likeliest <= 0:
-        return 3
-    return 2 + int(np.log(pixels * 10) / -np.log(min(likeliest, 1 - 1e-9)))

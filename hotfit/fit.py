@@ -1,31 +1,23 @@
-"""From darks to a fit: bands of rows go through the kernel in threads; their maps are kept and flagged."""
+"""From darks to a fit: they are calibrated, go through the kernel, and their maps are kept and flagged."""
 
 import os
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 from astropy import units
 
-from hotfit import kernels
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
-from hotfit.design import fewest_for_stuck, make_design, make_groups, make_limits
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
-from hotfit.maps import TYPES, ArrayMaps, in_threads
+from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
 from hotfit.verdict import decide
-
-BANDS = 16e6
-"""Bytes of samples and maps that all threads hold at once, or as many as a frame has: more is not faster."""
-
-MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
-"""Of one pixel in all maps."""
 
 NOTHING_SAID = {"temperature_tolerance": (1.0,), "mixed": ((), [])}
 """What these arguments hold where the caller does not say how frames are read; the others, None."""
@@ -185,11 +177,12 @@ class HeldMaps(ArrayMaps):
         return DarkFit(**vars(findings), **self.arrays)
 
 
-def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress):
+def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress, compiling=None):
     """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
 
     ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see
-    `hotfit.maps`; what its `finish` makes of all findings is returned.
+    `hotfit.maps`; what its `finish` makes of all findings is returned. `compiling` is called as in
+    `hotfit.jit.when_compiling`.
     """
     if workers is not None and not (workers >= 1 and workers == int(workers)):
         raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
@@ -197,19 +190,26 @@ def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, prog
         raise HotfitError(f"memory={memory} MB: give a number above zero")
     check_exposures(darks.exposure)
     workers = workers or os.cpu_count() or 1
-    calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
-    fewest = fewest_for_stuck(darks, calibration)
-    if len(darks.frames) < fewest:
-        note = f"stuck pixels are not told from quiet ones: that takes {fewest} frames of this noise"
-        calibration = replace(calibration, notes=(*calibration.notes, note))
+    with ThreadPoolExecutor(1) as aside:
+        compiled = aside.submit(load_compiled, darks.dtype, compiling)
+        calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
+        bands = compiled.result()
     draft = draft_of(darks, calibration, rules, bias_subtracted)
     maps = keep(draft)
-    counts = fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
+    counts = bands.fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
     design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
     verdict = decide(maps, rules, *design, workers)
     notes = *draft.notes, *untested(verdict)
     frames = frame_table(darks, calibration, counts)
     return maps.finish(replace(draft, **verdict._asdict(), frames=frames, notes=notes))
+
+
+def load_compiled(dtype, compiling):
+    """The room of the compiled fit, ready for samples of that type: to load it takes half a second."""
+    from hotfit import bands
+
+    bands.load_kernel(dtype, compiling)
+    return bands
 
 
 def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
@@ -228,65 +228,3 @@ def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
         lack_of_fit_limit=np.nan,
         notes=(*darks.notes, *calibration.notes),
     )
-
-
-def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progress) -> np.ndarray:
-    """Run the kernel over bands of rows in threads, and hand their maps to ``put(first, band)`` there.
-
-    Returns the samples left out by frame, (2, N): saturated, dropped. A band is `kernels.Maps` of (pixels,)
-    arrays, whose memory is used again when `put` returns.
-    """
-    design = make_design(darks, calibration, bias_subtracted)
-    groups = make_groups(design)
-    noise = kernels.Noise(*map(np.float32, calibration.noise))
-    limits = make_limits(darks, calibration)
-    gain = calibration.detector.gain
-    unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
-    rows, columns = darks.shape
-    counts = np.zeros((2, len(darks.frames)), np.int64)
-    bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
-
-    def fit_band(first, last):
-        if not hasattr(of_thread, "maps"):
-            of_thread.maps = empty_maps(max(end - begin for begin, end in bands) * columns)
-        samples, start = darks.samples(first, last)
-        band = kernels.Maps(*(array[: (last - first) * columns] for array in of_thread.maps))
-        own = np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, band, own)
-        put(first, band)
-        return last - first, own
-
-    def count(result):
-        nonlocal done
-        done += result[0]
-        np.add(counts, result[1], out=counts)
-        if progress is not None:
-            progress(done, rows)
-
-    in_threads(fit_band, bands, workers, count)
-    return counts
-
-
-def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
-    """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several.
-
-    However many frames there are, the bands, samples and maps, take no more than `BANDS`, or one frame of a
-    large detector.
-    """
-    rows, columns = darks.shape
-    sample = np.dtype(darks.dtype).itemsize
-    row_bytes = columns * (len(darks.frames) * sample + MAP_BYTES)
-    fitting = memory * 1e6 / workers / row_bytes
-    if fitting < 1:
-        raise HotfitError(
-            f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
-            f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
-        )
-    enough = max(BANDS, rows * columns * sample) / row_bytes / workers
-    height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
-    return [(first, min(first + height, rows)) for first in range(0, rows, height)]
-
-
-def empty_maps(pixels: int) -> kernels.Maps:
-    """Uninitialised maps of that many pixels."""
-    return kernels.Maps(*(np.empty(pixels, TYPES[name]) for name in kernels.Maps._fields))

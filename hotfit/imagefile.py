@@ -4,7 +4,6 @@ astropy makes the headers; the bytes of the images go to their places at native 
 of them is added up on the way.
 """
 
-import os
 import threading
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
+
+from hotfit.rawio import read_at, write_at
 
 FITS_BLOCK = 2880
 
@@ -77,8 +78,9 @@ class ImageFile:
         """Rows `first` to `last` (exclusive) of an image as they were written, (pixels,), native."""
         place = self.places[name]
         row = place.shape[1] * place.dtype.itemsize
-        stored = read_at(self._file.fileno(), (last - first) * row, place.data + first * row)
-        return native(np.frombuffer(stored, place.dtype.newbyteorder(">")), place.dtype)
+        stored = np.empty((last - first) * place.shape[1], place.dtype.newbyteorder(">"))
+        read_at(self._file.fileno(), stored.view(np.uint8), place.data + first * row)
+        return native(stored, place.dtype)
 
     def finish(self, images: Sequence, tables: Sequence) -> None:
         """Write the headers of the images as they are in the end, and the tables behind them."""
@@ -180,47 +182,3 @@ def encoded(word: int) -> str:
 def padded(size: int) -> int:
     """Bytes of the FITS blocks that hold so many."""
     return -(-size // FITS_BLOCK) * FITS_BLOCK
-
-
-# --- bytes at places of a file
-
-
-def write_at(descriptor: int, data: np.ndarray, offset: int) -> None:
-    """Write all bytes (uint8) at an offset: a disk that fills up takes a part at first."""
-    view = memoryview(data)
-    while view:
-        written = pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def read_at(descriptor: int, size: int, offset: int) -> bytes:
-    """Read so many bytes at an offset."""
-    parts = []
-    while size:
-        part = pread(descriptor, size, offset)
-        if not part:
-            raise OSError("a file that is being written ends too early")
-        parts.append(part)
-        size, offset = size - len(part), offset + len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-_position = threading.Lock()
-
-
-def seek_and_write(descriptor: int, data, offset: int) -> int:
-    """As `os.pwrite`, which Windows lacks."""
-    with _position:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.write(descriptor, data)
-
-
-def seek_and_read(descriptor: int, size: int, offset: int) -> bytes:
-    """As `os.pread`, which Windows lacks."""
-    with _position:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, size)
-
-
-pwrite = getattr(os, "pwrite", seek_and_write)
-pread = getattr(os, "pread", seek_and_read)

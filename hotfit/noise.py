@@ -5,7 +5,7 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import chdtr, chdtri
+from scipy.special import chdtr, chdtri, ndtr
 
 from hotfit.lines import Lines
 from hotfit.robust import median, quantile, robust_sigma
@@ -191,3 +191,11 @@ def fit_variance(charge, variance, degrees):
     spread[np.diag(information) < 1] = np.inf  # not seen in these bins
     value, error = found.x * start, spread * start
     return (float(value[0]), float(error[0])), (float(value[1]), float(error[1]))
+
+
+def stuck_length(step: float, noise: float, pixels: int) -> int:
+    """Equal samples of a pixel that noise produces in one of ten sets or fewer: `noise`, `step` in adu."""
+    likeliest = ndtr(step / 2 / noise) - ndtr(-step / 2 / noise)
+    if likeliest <= 0:
+        return 3
+    return 2 + int(np.log(pixels * 10) / -np.log(min(likeliest, 1 - 1e-9)))

@@ -6,12 +6,14 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+
+from hotfit.rawio import opened, read_at
 
 UINT16 = np.dtype(np.uint16)
 FLOAT32 = np.dtype(np.float32)
@@ -82,13 +84,17 @@ class FileRows:
 
     def read(self, first: int, last: int, out: np.ndarray) -> None:
         """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
-        stored = self.coding.stored
-        raw = np.empty((last - first, self.columns), stored)
-        with self.path.open("rb") as file:
-            file.seek(self.offset + first * self.columns * stored.itemsize)
-            if file.readinto(raw) != raw.nbytes:
-                raise OSError("it is shorter than it was when opened")
-        self.coding.decode(raw, out)
+        self.read_runs([(first, last)], out)
+
+    def read_runs(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+        """Write rows `first` to `last` (exclusive) of each run into `out`, one run after the other."""
+        row, filled = self.columns * self.coding.stored.itemsize, 0
+        with opened(self.path) as descriptor:
+            for first, last in runs:
+                raw = np.empty((last - first, self.columns), self.coding.stored)
+                read_at(descriptor, raw.reshape(-1).view(np.uint8), self.offset + first * row)
+                self.coding.decode(raw, out[filled : filled + last - first])
+                filled += last - first
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +204,17 @@ class Scratch:
         """Remove the folder; harmless when repeated."""
         self._remove()
         self._plain.clear()
+
+
+def read_runs(reader: "Rows", runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+    """Write rows `first` to `last` (exclusive) of each run into `out`, one run after the other."""
+    if isinstance(reader, FileRows):  # opens its file but once
+        reader.read_runs(runs, out)
+        return
+    filled = 0
+    for first, last in runs:
+        reader.read(first, last, out[filled : filled + last - first])
+        filled += last - first
 
 
 def decompressed(path: Path) -> gzip.GzipFile | bz2.BZ2File:

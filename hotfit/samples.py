@@ -29,15 +29,7 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
     rows, columns = darks.shape
     wanted = int(np.clip(SAMPLES // (len(darks.frames) * columns), 1, rows))
     chosen = np.arange(rows) if wanted == rows else choose_rows(darks, wanted)
-    values = np.empty((len(darks.frames), chosen.size * columns), darks.dtype)
-    filled = 0
-    for first, last in runs(chosen, max(1, AT_ONCE // (len(darks.frames) * columns))):
-        samples, start = darks.samples(first, last)
-        size = (last - first) * columns
-        for row, stands in zip(values, darks.order, strict=True):
-            row[filled : filled + size] = samples[stands, start : start + size]
-        filled += size
-    return values
+    return darks.sample(runs(chosen, max(1, AT_ONCE // columns)))
 
 
 def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:

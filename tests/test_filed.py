@@ -10,12 +10,12 @@ import pytest
 from astropy.io import fits
 
 import hotfit
-from hotfit import fit as fitting
-from hotfit import imagefile, maps, store
+from hotfit import bands, maps, rawio, store
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
 from hotfit.filed import FiledMaps
 from hotfit.findings import Findings, untested
+from hotfit.fit import fit_set
 from hotfit.flags import Rules
 from hotfit.maps import ArrayMaps, Block
 
@@ -44,7 +44,7 @@ SETS = {
 def file_fit(directory, cube, exposure, *, rules=None, memory=np.inf, **options):
     """Fit a cube into files."""
     with store.filing(directory) as keep:
-        return fitting.fit_set(
+        return fit_set(
             cube_darks(cube, exposure),
             keep,
             given=NOTHING_GIVEN | options,
@@ -66,7 +66,7 @@ def test_the_files_are_those_of_a_fit_in_memory(cube, tmp_path, monkeypatch, nam
     counts, exposure = (array[SETS[name]] for array in cube)
     monkeypatch.setattr(maps, "BLOCK", 5 * 83)
     monkeypatch.setattr(maps, "SAMPLE", 700)  # of 5063 pixels
-    monkeypatch.setattr(fitting, "BANDS", 7 * counts[0].nbytes)
+    monkeypatch.setattr(bands, "BANDS", 7 * counts[0].nbytes)
     given = {"gain": 1.5, "read_noise": 10.0}
     filed = file_fit(tmp_path / "filed", counts, exposure, rules=Rules(**rules), **given)
     held = hotfit.fit_cube(counts, exposure, **given, **rules)
@@ -105,7 +105,7 @@ def test_the_sample_and_the_blocks_are_those_of_maps_in_memory(cube, tmp_path, m
         return Both(*seen[-1])
 
     with store.filing(tmp_path / "out") as make:
-        fitting.fit_set(
+        fit_set(
             cube_darks(*cube),
             keep,
             given=NOTHING_GIVEN,
@@ -146,9 +146,9 @@ def test_a_disk_that_is_full_in_a_thread_is_one_line(cube, tmp_path, monkeypatch
         written.append(len(data))
         if len(written) > 20:
             raise OSError(28, "No space left on device")
-        return imagefile.seek_and_write(descriptor, data, offset)
+        return rawio.seek_and_write(descriptor, data, offset)
 
-    monkeypatch.setattr(imagefile, "pwrite", fill_up)
+    monkeypatch.setattr(rawio, "pwrite", fill_up)
     with pytest.raises(HotfitError) as caught, store.new_directory(tmp_path / "out") as made:
         file_fit(made, *cube)
     assert str(caught.value).startswith(f"{tmp_path / 'out'}: cannot be written (No space left on device)")

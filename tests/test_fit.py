@@ -8,10 +8,10 @@ import pytest
 
 import hotfit
 from hotfit import kernels, simulate
+from hotfit.bands import cut_bands
 from hotfit.cubes import cube_darks
 from hotfit.darks import open_darks
-from hotfit.design import stuck_length
-from hotfit.fit import cut_bands
+from hotfit.noise import stuck_length
 from hotfit.scene import Kind
 
 MAPS = [name for name in kernels.Maps._fields if name != "dq"] + ["dq"]

@@ -11,8 +11,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from hotfit import imagefile
-from hotfit.imagefile import ImageFile, empty, encoded, fold, padded, seek_and_read, seek_and_write, word_sum
+from hotfit import imagefile, rawio
+from hotfit.imagefile import ImageFile, empty, encoded, fold, padded, word_sum
+from hotfit.rawio import seek_and_read, seek_and_write
 
 DATED = re.compile(rb"CHECKSUM= '.{16}'|updated \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 """What differs between two files that are written at different times."""
@@ -102,8 +103,8 @@ def test_the_file_is_that_of_astropy_byte_for_byte(tmp_path, shape, height, work
 
 def test_without_pwrite_and_pread_it_is_the_same(tmp_path, monkeypatch):
     write_by_bands(tmp_path / "one.fits", images((60, 41)), cut(60, 2), 4)
-    monkeypatch.setattr(imagefile, "pwrite", seek_and_write)
-    monkeypatch.setattr(imagefile, "pread", seek_and_read)
+    monkeypatch.setattr(rawio, "pwrite", seek_and_write)
+    monkeypatch.setattr(rawio, "preadv", seek_and_read)
     write_by_bands(tmp_path / "other.fits", images((60, 41)), cut(60, 2), 4)
     assert_same_bytes(tmp_path / "one.fits", tmp_path / "other.fits")
 
@@ -119,15 +120,16 @@ def test_without_pwrite_threads_wait_for_each_other(tmp_path, monkeypatch):
     with (tmp_path / "file").open("w+b", buffering=0) as file, ThreadPoolExecutor(4) as pool:
         written = [bytes([number]) * 8 for number in range(16)]
         list(pool.map(lambda number: seek_and_write(file.fileno(), written[number], 8 * number), range(16)))
-        read = list(pool.map(lambda number: seek_and_read(file.fileno(), 8, 8 * number), range(16)))
+        read = [bytearray(8) for _ in range(16)]
+        list(pool.map(lambda i: seek_and_read(file.fileno(), [memoryview(read[i])], 8 * i), range(16)))
     assert (tmp_path / "file").read_bytes() == b"".join(written)
     assert read == written
 
 
 def test_a_disk_that_takes_and_gives_little_at_a_time_gets_all(tmp_path, monkeypatch):
     write_by_bands(tmp_path / "one.fits", images((60, 41)), cut(60, 20), 1)
-    monkeypatch.setattr(imagefile, "pwrite", lambda file, data, at: seek_and_write(file, data[:999], at))
-    monkeypatch.setattr(imagefile, "pread", lambda file, size, at: seek_and_read(file, min(size, 999), at))
+    monkeypatch.setattr(rawio, "pwrite", lambda file, data, at: seek_and_write(file, data[:999], at))
+    monkeypatch.setattr(rawio, "preadv", lambda file, views, at: seek_and_read(file, [views[0][:999]], at))
     write_by_bands(tmp_path / "other.fits", images((60, 41)), cut(60, 20), 2)
     assert_same_bytes(tmp_path / "one.fits", tmp_path / "other.fits")
 
@@ -174,7 +176,7 @@ def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
 
     hdu = fits.PrimaryHDU(empty((3, 4), np.uint8))
     with ImageFile(tmp_path / "a.fits", [hdu]) as file:
-        monkeypatch.setattr(imagefile, "pwrite", refuse)
+        monkeypatch.setattr(rawio, "pwrite", refuse)
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             file.write("PRIMARY", 0, np.zeros((3, 4), np.uint8))
 

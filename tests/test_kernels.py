@@ -8,9 +8,10 @@ import pytest
 import reference
 from scipy import stats
 
-from hotfit import design, fit, kernels
+from hotfit import bands, design, kernels
 from hotfit.calibrate import Calibration, Detector, NoiseModel
 from hotfit.cubes import cube_darks
+from hotfit.noise import stuck_length
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, without the JIT
 
@@ -130,9 +131,10 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
         scale_error=np.zeros(order.size),
         left=terms.left,
         excess=terms.excess,
+        stuck=stuck_length(float(y.dtype == np.uint16), READ, y[0].size),
         notes=(),
     )
-    maps = fit.empty_maps(y[0].size)
+    maps = bands.empty_maps(y[0].size)
     counts = np.zeros((2, order.size), np.int64)
     samples, start = darks.samples(0, 1)
     shared = design.make_design(darks, calibration, bias_subtracted)
@@ -177,7 +179,7 @@ def test_kernel_agrees_with_the_oracle(name, dtype, bias_subtracted):
     terms = random_terms(np.sort(frames), rng)
     y = random_samples(np.sort(frames), terms, dtype, 0 if bias_subtracted else PEDESTAL, rng)
     maps, counts, darks = run_kernel(y, frames, terms, bias_subtracted=bias_subtracted)
-    shortest = design.stuck_length(float(dtype == np.uint16), READ, SIDE * SIDE)
+    shortest = stuck_length(float(dtype == np.uint16), READ, SIDE * SIDE)
     saturated, dropped, ends = 0, np.zeros(frames.size), Counter()
     for p, pixel in enumerate(y.reshape(frames.size, -1).T):
         expected = ask_oracle(pixel, darks, terms, bias_subtracted=bias_subtracted)

@@ -1,0 +1,108 @@
+"""Bands of rows go through the kernel in threads, and their maps to whoever keeps them."""
+
+import threading
+from contextlib import nullcontext
+
+import numpy as np
+
+from hotfit import kernels
+from hotfit.calibrate import Calibration, Detector, NoiseModel
+from hotfit.cubes import cube_darks
+from hotfit.design import make_design, make_groups, make_limits
+from hotfit.errors import HotfitError
+from hotfit.jit import when_compiling
+from hotfit.maps import TYPES, in_threads
+
+BANDS = 16e6
+"""Bytes of samples and maps that all threads hold at once, or as many as a frame has: more is not faster."""
+
+MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
+"""Of one pixel in all maps."""
+
+PERFECT = Calibration(
+    detector=Detector(1.0, "user", 1.0, "user", np.inf, "user", 1.0),
+    noise=NoiseModel(1.0, 1.0, 0.0),
+    offset=np.zeros(2),
+    offset_error=np.zeros(2),
+    scale=np.ones(2),
+    scale_error=np.zeros(2),
+    left=np.zeros(2),
+    excess=1.0,
+    stuck=3,
+    notes=(),
+)
+"""Of two frames of a detector without fault."""
+
+
+def load_kernel(dtype, compiling=None) -> None:
+    """Load the kernel for samples of that type, or compile it, by fitting one pixel.
+
+    `compiling` is called as in `hotfit.jit.when_compiling`, where that takes more than loading.
+    """
+    darks = cube_darks(np.zeros((2, 1, 1), dtype), (0.0, 1.0))
+    with nullcontext() if compiling is None else when_compiling(compiling):
+        fit_bands(darks, PERFECT, False, lambda *_: None, 1, np.inf, None)
+
+
+def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progress) -> np.ndarray:
+    """Run the kernel over bands of rows in threads, and hand their maps to ``put(first, band)`` there.
+
+    Returns the samples left out by frame, (2, N): saturated, dropped. A band is `kernels.Maps` of (pixels,)
+    arrays, whose memory is used again when `put` returns.
+    """
+    design = make_design(darks, calibration, bias_subtracted)
+    groups = make_groups(design)
+    noise = kernels.Noise(*map(np.float32, calibration.noise))
+    limits = make_limits(darks, calibration)
+    gain = calibration.detector.gain
+    unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
+    rows, columns = darks.shape
+    counts = np.zeros((2, len(darks.frames)), np.int64)
+    bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
+    most = max(last - first for first, last in bands) * columns
+
+    def fit_band(first, last):
+        if not hasattr(of_thread, "maps"):  # memory that is used again need not be made anew by the system
+            of_thread.maps = empty_maps(most)
+            of_thread.samples = np.empty(most * counts.shape[1], darks.dtype)
+        samples, start = darks.samples(first, last, of_thread.samples)
+        band = kernels.Maps(*(array[: (last - first) * columns] for array in of_thread.maps))
+        own = np.zeros_like(counts)
+        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, band, own)
+        put(first, band)
+        return last - first, own
+
+    def count(result):
+        nonlocal done
+        done += result[0]
+        np.add(counts, result[1], out=counts)
+        if progress is not None:
+            progress(done, rows)
+
+    in_threads(fit_band, bands, workers, count)
+    return counts
+
+
+def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
+    """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several.
+
+    However many frames there are, the bands, samples and maps, take no more than `BANDS`, or one frame of a
+    large detector.
+    """
+    rows, columns = darks.shape
+    sample = np.dtype(darks.dtype).itemsize
+    row_bytes = columns * (len(darks.frames) * sample + MAP_BYTES)
+    fitting = memory * 1e6 / workers / row_bytes
+    if fitting < 1:
+        raise HotfitError(
+            f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
+            f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
+        )
+    enough = max(BANDS, rows * columns * sample) / row_bytes / workers
+    height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
+    return [(first, min(first + height, rows)) for first in range(0, rows, height)]
+
+
+def empty_maps(pixels: int) -> kernels.Maps:
+    """Uninitialised maps of that many pixels."""
+    return kernels.Maps(*(np.empty(pixels, TYPES[name]) for name in kernels.Maps._fields))
