@@ -1,16 +1,12 @@
 """Bands of rows go through the kernel in threads, and their maps to whoever keeps them."""
 
 import threading
-from contextlib import nullcontext
 
 import numpy as np
 
 from hotfit import kernels
-from hotfit.calibrate import Calibration, Detector, NoiseModel
-from hotfit.cubes import cube_darks
 from hotfit.design import make_design, make_groups, make_limits
 from hotfit.errors import HotfitError
-from hotfit.jit import when_compiling
 from hotfit.maps import TYPES, in_threads
 
 BANDS = 16e6
@@ -18,30 +14,6 @@ BANDS = 16e6
 
 MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
 """Of one pixel in all maps."""
-
-PERFECT = Calibration(
-    detector=Detector(1.0, "user", 1.0, "user", np.inf, "user", 1.0),
-    noise=NoiseModel(1.0, 1.0, 0.0),
-    offset=np.zeros(2),
-    offset_error=np.zeros(2),
-    scale=np.ones(2),
-    scale_error=np.zeros(2),
-    left=np.zeros(2),
-    excess=1.0,
-    stuck=3,
-    notes=(),
-)
-"""Of two frames of a detector without fault."""
-
-
-def load_kernel(dtype, compiling=None) -> None:
-    """Load the kernel for samples of that type, or compile it, by fitting one pixel.
-
-    `compiling` is called as in `hotfit.jit.when_compiling`, where that takes more than loading.
-    """
-    darks = cube_darks(np.zeros((2, 1, 1), dtype), (0.0, 1.0))
-    with nullcontext() if compiling is None else when_compiling(compiling):
-        fit_bands(darks, PERFECT, False, lambda *_: None, 1, np.inf, None)
 
 
 def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progress) -> np.ndarray:

@@ -21,9 +21,6 @@ from hotfit.errors import HotfitError, printable
 ONLY = ""
 """Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
 
-SWITCH = 5e-4
-"""Seconds after which a thread that computes in Python lets another one begin what needs no Python."""
-
 EPILOG = """\
 FRAME is a FITS file, a directory, a glob pattern (quoted or not) or @list: a text file with one file
 a line and, if you like, its exposure in seconds behind it. Bias frames are darks of 0 s: list them too.
@@ -101,7 +98,6 @@ def positive(text: str) -> int:
 def command() -> NoReturn:
     """What the shell calls: `main` in a process of its own, where short runs need not wait for Python."""
     gc.set_threshold(100_000)  # modules that are imported are no garbage, and there is little else
-    sys.setswitchinterval(SWITCH)
     code = main()
     gc.freeze()  # nor need any be looked for when all is done
     sys.exit(code)
@@ -223,7 +219,7 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules) -> di
         if talk:
             say_all(wording.told(notes))
         return wording.frames_as_data(roll, notes)
-    from hotfit.fit import fit_set
+    from hotfit.fit import fit_set  # and with it the compiler
 
     with roll.open() as darks:
         if talk:

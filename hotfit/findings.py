@@ -76,7 +76,7 @@ class Findings:
         """Rows and columns of the masked pixels, (pixels,) intp each, row by row."""
         columns, bad = self.dq.shape[1], np.uint32(DQ.DO_NOT_USE)
         found = [
-            np.flatnonzero(self.dq[first:last] & bad) + first * columns
+            np.flatnonzero((self.dq[first:last] & bad) != 0) + first * columns
             for first, last in blocks(self.dq.shape)
         ]
         return np.divmod(np.concatenate(found), columns)

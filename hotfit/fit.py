@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 from astropy import units
 
+from hotfit.bands import fit_bands
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.darks import open_darks
@@ -15,6 +16,7 @@ from hotfit.darkset import DarkSet, check_exposures
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
+from hotfit.jit import when_compiling
 from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
 from hotfit.verdict import decide
@@ -190,26 +192,16 @@ def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, prog
         raise HotfitError(f"memory={memory} MB: give a number above zero")
     check_exposures(darks.exposure)
     workers = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(1) as aside:
-        compiled = aside.submit(load_compiled, darks.dtype, compiling)
-        calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
-        bands = compiled.result()
+    calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
     draft = draft_of(darks, calibration, rules, bias_subtracted)
     maps = keep(draft)
-    counts = bands.fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
+    with nullcontext() if compiling is None else when_compiling(compiling):
+        counts = fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
     design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
     verdict = decide(maps, rules, *design, workers)
     notes = *draft.notes, *untested(verdict)
     frames = frame_table(darks, calibration, counts)
     return maps.finish(replace(draft, **verdict._asdict(), frames=frames, notes=notes))
-
-
-def load_compiled(dtype, compiling):
-    """The room of the compiled fit, ready for samples of that type: to load it takes half a second."""
-    from hotfit import bands
-
-    bands.load_kernel(dtype, compiling)
-    return bands
 
 
 def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
