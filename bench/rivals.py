@@ -87,7 +87,7 @@ def prepare_kernel(darks, workers=WORKERS):
         array.fill(0)  # the system hands out memory when it is first written
 
     def run():
-        bands.fit_bands(dark_set, calibration, False, room.put, workers, np.inf, None)
+        bands.fit_bands(dark_set, calibration, False, room, workers, np.inf, None)
         return room.arrays["rate"]
 
     return run

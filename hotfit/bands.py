@@ -16,11 +16,10 @@ MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
 """Of one pixel in all maps."""
 
 
-def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progress) -> np.ndarray:
-    """Run the kernel over bands of rows in threads, and hand their maps to ``put(first, band)`` there.
+def fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress) -> np.ndarray:
+    """Run the kernel over bands of rows in threads, into `maps`, a keeper as in `hotfit.maps`.
 
-    Returns the samples left out by frame, (2, N): saturated, dropped. A band is `kernels.Maps` of (pixels,)
-    arrays, whose memory is used again when `put` returns.
+    Returns the samples left out by frame, (2, N): saturated, dropped.
     """
     design = make_design(darks, calibration, bias_subtracted)
     groups = make_groups(design)
@@ -34,14 +33,12 @@ def fit_bands(darks, calibration, bias_subtracted, put, workers, memory, progres
     most = max(last - first for first, last in bands) * columns
 
     def fit_band(first, last):
-        if not hasattr(of_thread, "maps"):  # memory that is used again need not be made anew by the system
-            of_thread.maps = empty_maps(most)
+        if not hasattr(of_thread, "samples"):  # what is used again, the system need not make anew
             of_thread.samples = np.empty(most * counts.shape[1], darks.dtype)
         samples, start = darks.samples(first, last, of_thread.samples)
-        band = kernels.Maps(*(array[: (last - first) * columns] for array in of_thread.maps))
-        own = np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, band, own)
-        put(first, band)
+        band, own = maps.band(first, last), np.zeros_like(counts)
+        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, kernels.Maps(**band), own)
+        maps.put(first, band)
         return last - first, own
 
     def count(result):
@@ -73,8 +70,3 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
     enough = max(BANDS, rows * columns * sample) / row_bytes / workers
     height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]
-
-
-def empty_maps(pixels: int) -> kernels.Maps:
-    """Uninitialised maps of that many pixels."""
-    return kernels.Maps(*(np.empty(pixels, TYPES[name]) for name in kernels.Maps._fields))

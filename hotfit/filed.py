@@ -1,10 +1,10 @@
 """A fit whose maps are written as they are made: in memory are its flags alone."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -62,18 +62,30 @@ class FiledMaps:
         longest = replace(draft, notes=(*draft.notes, *untested(draft)))
         self.file = ImageFile(self.directory / MAP_FILE, images_of(longest))
         size = -(-self.dq.size // stride(self.dq.size))
+        self._of_thread = threading.local()
         self._sample = Sample(*(np.empty(size, TYPES[name]) for name in Sample._fields))
 
-    def put(self, first: int, band: NamedTuple) -> None:
-        """Write a band of rows from `first` on: arrays (pixels,) by the names of `TYPES`."""
+    def band(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Arrays (pixels,) by the names of `TYPES` for rows `first` to `last` (exclusive), to be filled.
+
+        A thread gets the same ones again and again, but for `dq`, which is filled in place.
+        """
+        pixels, held = (last - first) * self.shape[1], getattr(self._of_thread, "arrays", None)
+        if held is None or held["rate"].size < pixels:
+            held = {name: np.empty(pixels, dtype) for name, dtype in TYPES.items() if name != "dq"}
+            self._of_thread.arrays = held
+        maps = {name: array[:pixels] for name, array in held.items()}
+        return maps | {"dq": self.dq[first:last].reshape(-1)}
+
+    def put(self, first: int, band: dict[str, np.ndarray]) -> None:
+        """Write a band that is filled, which begins at row `first`."""
         begin, step = first * self.shape[1], stride(self.dq.size)
-        self.dq.reshape(-1)[begin : begin + band.dq.size] = band.dq
         for name, array in self._sample._asdict().items():
-            picked = getattr(band, name)[-begin % step :: step]
+            picked = band[name][-begin % step :: step]
             at = -(-begin // step)
             array[at : at + picked.size] = picked
         for attribute, name in HDU_NAMES.items():
-            self.file.write(name, first, getattr(band, attribute))
+            self.file.write(name, first, band[attribute])
 
     def rows(self, first: int, last: int) -> Block:
         """Rows `first` to `last` (exclusive), read back; `dq` is a view."""

@@ -196,7 +196,7 @@ def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, prog
     draft = draft_of(darks, calibration, rules, bias_subtracted)
     maps = keep(draft)
     with nullcontext() if compiling is None else when_compiling(compiling):
-        counts = fit_bands(darks, calibration, bias_subtracted, maps.put, workers, memory, progress)
+        counts = fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress)
     design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
     verdict = decide(maps, rules, *design, workers)
     notes = *draft.notes, *untested(verdict)

@@ -1,7 +1,8 @@
 """The maps of a fit while it is made and judged: kept in memory here, taken by blocks of rows, in threads.
 
-A keeper of maps has `shape` and `dq`, takes bands of rows with `put`, gives blocks of rows with `rows`, and
-evenly thinned pixels with `sample`. `store.FiledMaps` keeps all but `dq` in a file.
+A keeper of maps has `shape` and `dq`. What it gives with `band` is filled and comes back with `put`, in any
+number of threads; then it gives blocks of rows with `rows`, and evenly thinned pixels with `sample`.
+`hotfit.filed.FiledMaps` keeps all but `dq` in a file.
 """
 
 import os
@@ -85,11 +86,12 @@ class ArrayMaps:
         self.dq, self.shape = dq, dq.shape
         self.arrays = arrays or {name: np.empty(dq.shape, TYPES[name]) for name in TYPES if name != "dq"}
 
-    def put(self, first: int, band: NamedTuple) -> None:
-        """Keep a band of rows from `first` on: arrays (pixels,) by the names of `TYPES`."""
-        for name, array in {**self.arrays, "dq": self.dq}.items():
-            values = getattr(band, name).reshape(-1, self.shape[1])
-            array[first : first + len(values)] = values
+    def band(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Arrays (pixels,) by the names of `TYPES` for rows `first` to `last` (exclusive), to be filled."""
+        return {name: array[first:last].reshape(-1) for name, array in {**self.arrays, "dq": self.dq}.items()}
+
+    def put(self, first: int, band: dict[str, np.ndarray]) -> None:
+        """Take a band that is filled, which begins at row `first`: it is where it belongs."""
 
     def rows(self, first: int, last: int) -> Block:
         """Rows `first` to `last` (exclusive); `dq` is a view."""

@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import fields
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,7 +86,7 @@ def test_notes_that_come_with_the_verdict_have_room_in_the_header(cube, tmp_path
     for number in range(36):  # of one card each: a header of every length within a block
         notes = ("note",) * number
         with FiledMaps(tmp_path / str(number), Findings(**findings | {"notes": notes})) as filed:
-            filed.put(0, SimpleNamespace(**{name: getattr(held, name).ravel() for name in maps.TYPES}))
+            filed.put(0, {name: getattr(held, name).ravel() for name in maps.TYPES})
             filed.finish(Findings(**findings | {"notes": (*notes, *untested(held))}))
         with fits.open(tmp_path / str(number) / "dark_current.fits", checksum=True) as opened:
             lengths.add(opened[0].fileinfo()["datLoc"])
@@ -134,9 +133,12 @@ class Both:
         self.dq, self.shape = filed.dq, filed.shape
         self.rows, self.sample, self.finish = filed.rows, filed.sample, filed.finish
 
+    def band(self, first, last):
+        return self.held.band(first, last)
+
     def put(self, first, band):
-        self.held.put(first, band)
         self.filed.put(first, band)
+        self.dq[first : first + band["dq"].size // self.shape[1]] = band["dq"].reshape(-1, self.shape[1])
 
 
 def test_a_disk_that_is_full_in_a_thread_is_one_line(cube, tmp_path, monkeypatch):

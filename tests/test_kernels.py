@@ -8,9 +8,10 @@ import pytest
 import reference
 from scipy import stats
 
-from hotfit import bands, design, kernels
+from hotfit import design, kernels
 from hotfit.calibrate import Calibration, Detector, NoiseModel
 from hotfit.cubes import cube_darks
+from hotfit.maps import ArrayMaps
 from hotfit.noise import stuck_length
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, without the JIT
@@ -134,7 +135,7 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
         stuck=stuck_length(float(y.dtype == np.uint16), READ, y[0].size),
         notes=(),
     )
-    maps = bands.empty_maps(y[0].size)
+    maps = kernels.Maps(**ArrayMaps(np.empty((1, y[0].size), np.uint32)).band(0, 1))
     counts = np.zeros((2, order.size), np.int64)
     samples, start = darks.samples(0, 1)
     shared = design.make_design(darks, calibration, bias_subtracted)

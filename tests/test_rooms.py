@@ -197,4 +197,4 @@ def test_console_script_is_the_command_line():
     if not pyproject.exists():
         pytest.skip("not a checkout")
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"hotfit": "hotfit.cli:main"}
+    assert project["scripts"] == {"hotfit": "hotfit.cli:command"}
