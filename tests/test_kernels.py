@@ -172,6 +172,18 @@ def ask_oracle(y, darks, terms, *, bias_subtracted=False, hits=None):
     )
 
 
+def test_a_pixel_is_the_same_wherever_it_stands_in_whichever_tile():
+    frames, rng = np.array(SETS["thirty"], float), np.random.default_rng(SEED)
+    terms = random_terms(np.sort(frames), rng)
+    y = random_samples(np.sort(frames), terms, np.uint16, PEDESTAL, rng).reshape(frames.size, -1)
+    copies = 2 * kernels.TILE // y.shape[1] + 2
+    one, counts, _ = run_kernel(y, frames, terms)
+    many, all_counts, _ = run_kernel(np.tile(y, copies), frames, terms)
+    for name, array in many._asdict().items():
+        np.testing.assert_array_equal(array, np.tile(getattr(one, name), copies), err_msg=name)
+    np.testing.assert_array_equal(all_counts, counts * copies)
+
+
 @pytest.mark.parametrize("bias_subtracted", [False, True], ids=["intercept", "origin"])
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("name", SETS)
