@@ -1,7 +1,8 @@
 """Measuring in turn, and telling it: rounds of runs, processes, targets met or not, the machine.
 
-Every round runs each side once, so that whatever else the machine does meets all alike. A ratio is the median
-of the ratios of the rounds; the first run of each side is not counted.
+Every round runs each side, so that whatever else the machine does meets all alike: twice, of which the second
+run counts, since the side before leaves threads that spin and memory that goes back to the system. A ratio is
+the median of the ratios of the rounds.
 """
 
 import os
@@ -44,13 +45,18 @@ class Row:
 def in_turn(
     runs: dict[str, Callable[[], object]], rounds: int, *, few: dict[str, int] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of every run in every round, by name; `few` says which are too slow for all rounds."""
-    seconds = {name: [] for name in runs}
-    for run in runs.values():
-        run()
+    """Seconds of every run in every round, by name; `few` says which are too slow for all rounds.
+
+    These run once in a round.
+    """
+    seconds, few = {name: [] for name in runs}, few or {}
+    for name in few:
+        runs[name]()
     for done in range(rounds):
         for name, run in runs.items():
-            if done < (few or {}).get(name, rounds):
+            if done < few.get(name, rounds):
+                if name not in few:
+                    run()
                 start = perf_counter()
                 run()
                 seconds[name].append(perf_counter() - start)

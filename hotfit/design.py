@@ -75,7 +75,7 @@ def make_groups(design: kernels.Design) -> kernels.Groups:
         "free": free,
         "per_lack": 1 / degrees if degrees > 0 else np.nan,
         "per_spare": 1 / spare if spare > 0 else np.nan,
-        "halves": 1.0 if solvable else np.nan,
+        "halves": 1.0 if solvable else 0.0,
         "last": design.u[-1],
     }
     return kernels.Groups(

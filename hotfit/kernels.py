@@ -95,7 +95,7 @@ class Groups(NamedTuple):
     free: np.float32
     per_lack: np.float32  # 1 / degrees of freedom of the lack of fit, nan without any
     per_spare: np.float32  # 1 / those of the scatter, nan without any
-    halves: np.float32  # 1, or nan if the halves of the exposures are too few for lines of their own
+    halves: np.float32  # 1, or 0 if the halves of the exposures are too few for lines of their own
     last: np.float32  # longest exposure / longest exposure, as u has it
 
 
@@ -376,6 +376,11 @@ def test_group(size, groups, k, block, work):
 @jit
 def compare_halves(size, groups, work):
     """Slope over the longer half of the exposures less that over the shorter; both hold the middle one."""
+    if groups.halves == 0:
+        for p in range(size):
+            work[RESULTS + 3 * TILE + p] = np.nan
+            work[RESULTS + 4 * TILE + p] = np.nan
+        return
     for p in range(size):
         w, wx, wxx = work[MIDDLE + W + p], work[MIDDLE + WX + p], work[MIDDLE + WXX + p]
         wy, wxy = work[MIDDLE + WY + p], work[MIDDLE + WXY + p]
@@ -397,7 +402,7 @@ def compare_halves(size, groups, work):
         )
         shared = wxx - (near + far) * wx + near * far * w
         square = (short_spread + long_spread - np.float32(2) * shared) / (short_spread * long_spread)
-        per_slope = groups.halves / work[SLOPE + p]
+        per_slope = np.float32(1) / work[SLOPE + p]
         work[RESULTS + 3 * TILE + p] = (long - short) * per_slope
         work[RESULTS + 4 * TILE + p] = np.sqrt(square) * abs(per_slope)
 
