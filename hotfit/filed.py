@@ -11,7 +11,7 @@ import numpy as np
 from hotfit.findings import Findings, untested
 from hotfit.hdus import images_of
 from hotfit.imagefile import ImageFile
-from hotfit.maps import TYPES, Block, Sample, Typical, blocks, in_threads, stride, typical
+from hotfit.maps import TYPES, Block, Sample, Typical, stride, typical
 from hotfit.outputs import HDU_NAMES, MAP_FILE, complete
 
 
@@ -31,19 +31,9 @@ class FiledFit(Findings):
     file: ImageFile
 
     def values_at(self, y, x, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-        """Values (pixels,) of maps at some pixels, in the order of their rows."""
-        found = {name: np.empty(y.size, TYPES[name]) for name in names}
-        columns = self.dq.shape[1]
-
-        def read(first, last):
-            part = slice(*np.searchsorted(y, (first, last)))
-            if part.start < part.stop:
-                inside = (y[part] - first) * columns + x[part]
-                for name, values in found.items():
-                    values[part] = self.file.read(HDU_NAMES[name], first, last)[inside]
-
-        in_threads(read, blocks(self.dq.shape))
-        return found
+        """Values (pixels,) of maps at some pixels."""
+        index = np.ravel_multi_index((y, x), self.dq.shape)
+        return {name: self.file.pick(HDU_NAMES[name], index) for name in names}
 
 
 class FiledMaps:

@@ -20,7 +20,7 @@ class Findings:
     """A fit without its maps. Those who know where these are add two things to it.
 
     `typical` is a `hotfit.maps.Typical`, and ``values_at(y, x, names)`` gives for each of the maps of these
-    names its values (pixels,) at pixels that come row by row.
+    names its values (pixels,) at some pixels.
 
     Attributes
     ----------

@@ -49,7 +49,7 @@ class ImageFile:
     """
 
     def __init__(self, path: Path, images: Sequence):
-        self.places, self.sums, self._lock = {}, {}, threading.Lock()
+        self.places, self.sums, self._lock, self._path = {}, {}, threading.Lock(), path
         offset = 0
         for hdu in images:
             data = offset + padded(len(hdu.header.tostring(padding=False)) + 80 * CHECKSUM_CARDS)
@@ -81,6 +81,16 @@ class ImageFile:
         stored = np.empty((last - first) * place.shape[1], place.dtype.newbyteorder(">"))
         read_at(self._file.fileno(), stored.view(np.uint8), place.data + first * row)
         return native(stored, place.dtype)
+
+    def pick(self, name: str, index: np.ndarray) -> np.ndarray:
+        """Values (pixels,) of an image at some pixels, counted row by row, as they were written, native."""
+        place = self.places[name]
+        pixels = place.shape[0] * place.shape[1]
+        try:
+            stored = np.memmap(self._path, place.dtype.newbyteorder(">"), "r", place.data, pixels)
+        except OSError:  # some network drives map no files
+            return self.read(name, 0, place.shape[0])[index]
+        return native(stored[index], place.dtype)
 
     def finish(self, images: Sequence, tables: Sequence) -> None:
         """Write the headers of the images as they are in the end, and the tables behind them."""

@@ -67,10 +67,23 @@ def write_by_bands(path, images, bands, workers):
                 same = file.read(hdu.name, first, last)
                 assert same.dtype == image.dtype
                 np.testing.assert_array_equal(same, image[first:last].ravel())
+                index = np.arange(first * image.shape[1], last * image.shape[1])[::-3]
+                picked = file.pick(hdu.name, index)
+                assert picked.dtype == image.dtype
+                np.testing.assert_array_equal(picked, image.ravel()[index])
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(write, *zip(*reversed(bands), strict=True)))
         file.finish(hdus, tables())
+
+
+def test_values_of_pixels_are_read_where_no_file_can_be_mapped(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    images = [np.arange(12, dtype=dtype).reshape(3, 4) for dtype in ("float32", "uint16")]
+    write_by_bands(tmp_path / "a.fits", images, [(0, 3)], 1)
 
 
 def cut(rows, height):
