@@ -90,6 +90,7 @@ def print_table(title: str, rows: list[Row]) -> None:
 def python(*arguments, changes: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Run this Python on arguments, with this checkout's hotfit; raises with its stderr if that fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(changes or {})}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
