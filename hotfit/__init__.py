@@ -15,11 +15,22 @@ _ROOMS = {
     "fit_cube": "hotfit.fit",
     "find_darks": "hotfit.darks",
     "DarkFit": "hotfit.result",
+    "read": "hotfit.store",
     "DQ": "hotfit.flags",
     "HotfitError": "hotfit.errors",
 }
 
-__all__ = ["DQ", "DarkFit", "HotfitError", "__version__", "find_darks", "fit_cube", "fit_darks", "simulate"]
+__all__ = [
+    "DQ",
+    "DarkFit",
+    "HotfitError",
+    "__version__",
+    "find_darks",
+    "fit_cube",
+    "fit_darks",
+    "read",
+    "simulate",
+]
 
 
 def __getattr__(name):

@@ -41,6 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", default="hotfit-out", metavar="DIR", help="directory to make (default: %(default)s)"
     )
     add("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    add("--report", action="store_true", help="write report.html too (needs matplotlib)")
+    add(
+        "--export",
+        metavar="PROGRAM",
+        help="write a list of the masked pixels for siril, ds9, or both: siril,ds9",
+    )
     add("--dry-run", action="store_true", help="say what would be fitted, and stop")
     add("--json", action="store_true", help="print frames and summary as JSON")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
@@ -176,7 +182,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from hotfit import store
     from hotfit.darks import find_darks
 
-    rules = rules_of(options, parser)
+    rules, extras = rules_of(options, parser), extras_of(options, parser)
     output = Path(options.output)
     if not options.dry_run:
         store.check_output(output, overwrite=options.overwrite)
@@ -195,7 +201,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         if not options.dry_run:
             store.check_room(output, found.pixels)
             made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
-        told = {label: run_image(found, label, made, options, rules) for label in found.images}
+        told = {label: run_image(found, label, made, options, rules, extras) for label in found.images}
     if not (options.dry_run or options.quiet or options.json):
         say(f"wrote {output}: {', '.join(sorted(entry.name for entry in output.iterdir()))}")
     if options.json:
@@ -204,7 +210,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         say(json.dumps({"version": __version__, **where, **data}, indent=2))
 
 
-def run_image(found, label: str, made, options: argparse.Namespace, rules) -> dict:
+def run_image(found, label: str, made, options: argparse.Namespace, rules, extras) -> dict:
     """Show, fit and write one image of the darks; returns what was told of it, as data."""
     from hotfit import store, wording
     from hotfit.darkset import check_exposures, remarks_on
@@ -224,7 +230,7 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules) -> di
     with roll.open() as darks:
         if talk:
             say_all(wording.told(darks.notes))
-        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label) as keep:
+        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label, extras) as keep:
             fit = fit_set(
                 darks,
                 keep,
@@ -255,6 +261,19 @@ def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
         return Rules(**rules)
     except HotfitError as error:
         parser.error(str(error))
+
+
+def extras_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """What is to be written besides, as `Extras`; ends with exit code 2 if there is no such program."""
+    from hotfit.export import check_exports
+    from hotfit.store import Extras
+
+    names = [name.strip().lower() for name in (options.export or "").split(",") if name.strip()]
+    try:
+        check_exports(names)
+    except HotfitError as error:
+        parser.error(str(error))
+    return Extras.checked(options.report, names)
 
 
 class Bar:

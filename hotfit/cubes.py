@@ -67,6 +67,7 @@ def _plane(image: np.ndarray, name: str, seconds: float, combined: int, shape: t
         name=name,
         exposure=float(seconds),
         temperature=math.nan,
+        begun=math.nan,
         n_combined=combined,
         master=False,
         image_type="",

@@ -1,6 +1,8 @@
-"""The exposure time of one frame: which key, in which unit, and when not to believe it."""
+"""The exposure time of one frame: which key, in which unit, and when not to believe it; when it began."""
 
+import math
 import re
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hotfit.errors import HotfitError
@@ -24,6 +26,13 @@ AGREEING_KEYS = EXPOSURE_KEYS[:-1]
 
 OWN_UNIT = {"IMG_EXP": "ms"}
 """Keys that are not in seconds."""
+
+MJD_KEYS = ("MJD-BEG", "MJD-OBS", "MJD_OBS", "MJD")
+TIME_KEYS = ("TIME-OBS", "UT", "UTSTART", "UTC")
+"""Keys of the begin; the time of day counts where DATE-OBS is a date alone."""
+
+MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
+DAY = 86400.0
 
 MAYBE_KEYS = ("ITIME", "INTTIME", "TINT", "ELAPTIME", "EXPOTIME", "SHUTTIME", "EXP")
 """Keys whose unit differs between observatories: used only where the comment tells it."""
@@ -171,6 +180,19 @@ def _check_agreement(headers: Headers, key: str, seconds: float, name: str, give
                 f"{name}: {key} = {headers.value(key)} but {other} = {headers.value(other)};"
                 " say which is right with --exposure-key"
             )
+
+
+def begun_of(headers: Headers) -> float:
+    """Return the modified Julian date (UTC) at which a frame began, NaN if the header does not say."""
+    begun = headers.number(MJD_KEYS)
+    if not math.isnan(begun):
+        return begun
+    date, time = (str(headers.first(keys)[1] or "").strip() for keys in (("DATE-OBS",), TIME_KEYS))
+    try:
+        moment = datetime.fromisoformat(date if "T" in date else f"{date}T{time}")
+    except ValueError:
+        return math.nan
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - MJD_ZERO).total_seconds() / DAY
 
 
 def _agree(one: float, other: float) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hotfit.curves import Curves
 from hotfit.findings import Findings, untested
 from hotfit.hdus import images_of
 from hotfit.imagefile import ImageFile
 from hotfit.maps import TYPES, Block, Sample, Typical, stride, typical
-from hotfit.outputs import HDU_NAMES, MAP_FILE, complete
+from hotfit.outputs import HDU_NAMES, MAP_FILE, NOTHING, Extras, complete
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -35,6 +36,10 @@ class FiledFit(Findings):
         index = np.ravel_multi_index((y, x), self.dq.shape)
         return {name: self.file.pick(HDU_NAMES[name], index) for name in names}
 
+    def map_rows(self, name: str, first: int, last: int) -> np.ndarray:
+        """Rows `first` to `last` (exclusive) of a map."""
+        return self.file.read(HDU_NAMES[name], first, last).reshape(last - first, -1)
+
 
 class FiledMaps:
     """Keeper of maps, see `hotfit.maps`, in a directory that is empty or can be made.
@@ -44,9 +49,12 @@ class FiledMaps:
     directory : path
     draft : Findings
         What is known before the fit; its `dq` becomes that of the result.
+    extras : Extras
+        What is written beside the maps.
     """
 
-    def __init__(self, directory, draft: Findings):
+    def __init__(self, directory, draft: Findings, extras: Extras = NOTHING):
+        self.extras = extras
         self.directory, self.dq, self.shape = Path(directory), draft.dq, draft.dq.shape
         self.directory.mkdir(exist_ok=True)
         longest = replace(draft, notes=(*draft.notes, *untested(draft)))
@@ -87,10 +95,11 @@ class FiledMaps:
         """Evenly thinned pixels, gathered from the bands."""
         return self._sample
 
-    def finish(self, findings: Findings) -> FiledFit:
-        """Write the flags and all other files; the fit without its maps."""
+    def finish(self, findings: Findings, trace: Callable[[Findings], Curves]) -> FiledFit:
+        """Write the flags, the curves that `trace` takes and all other files; the fit without its maps."""
         fit = FiledFit(**vars(findings), typical=typical(self._sample), file=self.file)
-        complete(fit, self.file, self.directory)
+        fit = replace(fit, curves=trace(fit))
+        complete(fit, self.file, self.directory, self.extras)
         return fit
 
     def __enter__(self) -> "FiledMaps":
@@ -101,11 +110,11 @@ class FiledMaps:
 
 
 @contextmanager
-def filing(directory) -> Iterator[Callable[[Findings], FiledMaps]]:
+def filing(directory, extras: Extras = NOTHING) -> Iterator[Callable[[Findings], FiledMaps]]:
     """Give what makes the keeper of maps in a directory; its file is closed in the end."""
     with ExitStack() as stack:
 
         def keep(draft):
-            return stack.enter_context(FiledMaps(directory, draft))
+            return stack.enter_context(FiledMaps(directory, draft, extras))
 
         yield keep

@@ -8,19 +8,21 @@ from astropy import units
 from astropy.table import Table
 
 from hotfit.calibrate import Calibration, Detector
+from hotfit.curves import Curves
 from hotfit.darkset import DarkSet
 from hotfit.flags import DQ, Rules
 from hotfit.maps import blocks
+from hotfit.pictures import Pictures
 from hotfit.power import statement
 from hotfit.verdict import Verdict
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Findings:
-    """A fit without its maps. Those who know where these are add two things to it.
+class Findings(Pictures):
+    """A fit without its maps. Those who know where these are add three things to it.
 
-    `typical` is a `hotfit.maps.Typical`, and ``values_at(y, x, names)`` gives for each of the maps of these
-    names its values (pixels,) at some pixels.
+    `typical` is a `hotfit.maps.Typical`; ``values_at(y, x, names)`` gives for each of the maps of these names
+    its values (pixels,) at some pixels, and ``map_rows(name, first, last)`` rows of one map.
 
     Attributes
     ----------
@@ -46,6 +48,8 @@ class Findings:
         p-value up to which lack of fit is significant in this frame; nan where there was no test.
     notes : tuple of str
         What a user should know: header values not used, frames with gaps in their headers.
+    curves : Curves or None
+        Samples of some pixels, for pictures; None in results of older versions.
     """
 
     dq: np.ndarray
@@ -60,6 +64,7 @@ class Findings:
     shared_degrees: float
     lack_of_fit_limit: float
     notes: tuple[str, ...] = ()
+    curves: Curves | None = None
 
     def __repr__(self) -> str:
         rows, columns = self.dq.shape
@@ -159,6 +164,7 @@ def frame_table(darks: DarkSet, calibration: Calibration, counts) -> Table:
             "exposure": darks.exposure * units.s,
             "group": darks.group.astype(np.int16),
             "temperature": np.array([frame.temperature for frame in darks.frames]) * units.deg_C,
+            "mjd": np.array([frame.begun for frame in darks.frames]) * units.d,
             "n_combined": darks.n_combined.astype(np.int32),
             "offset": calibration.offset * units.adu,
             "offset_error": calibration.offset_error * units.adu,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from astropy import units
@@ -11,6 +12,7 @@ from astropy import units
 from hotfit.bands import fit_bands
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
+from hotfit.curves import Curves
 from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
 from hotfit.errors import HotfitError
@@ -19,6 +21,7 @@ from hotfit.flags import Rules
 from hotfit.jit import when_compiling
 from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
+from hotfit.tracing import take_curves
 from hotfit.verdict import decide
 
 NOTHING_SAID = {"temperature_tolerance": (1.0,), "mixed": ((), [])}
@@ -174,9 +177,10 @@ class HeldMaps(ArrayMaps):
     def __init__(self, draft: Findings):
         super().__init__(draft.dq)
 
-    def finish(self, findings: Findings) -> DarkFit:
-        """The fit of these maps."""
-        return DarkFit(**vars(findings), **self.arrays)
+    def finish(self, findings: Findings, trace: Callable[[Findings], Curves]) -> DarkFit:
+        """The fit of these maps; `trace` takes the curves of a fit that has none."""
+        fit = DarkFit(**vars(findings), **self.arrays)
+        return replace(fit, curves=trace(fit))
 
 
 def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress, compiling=None):
@@ -201,7 +205,8 @@ def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, prog
     verdict = decide(maps, rules, *design, workers)
     notes = *draft.notes, *untested(verdict)
     frames = frame_table(darks, calibration, counts)
-    return maps.finish(replace(draft, **verdict._asdict(), frames=frames, notes=notes))
+    findings = replace(draft, **verdict._asdict(), frames=frames, notes=notes)
+    return maps.finish(findings, partial(take_curves, darks, calibration, bias_subtracted))
 
 
 def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:

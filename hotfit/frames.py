@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hotfit.errors import HotfitError
-from hotfit.exposures import Exposure, exposure_of, is_exposure
+from hotfit.exposures import DAY, Exposure, begun_of, exposure_of, is_exposure
 from hotfit.geometry import Cut, CutRows, cut_of
 from hotfit.headers import (
     Claim,
@@ -26,7 +26,6 @@ from hotfit.headers import (
 )
 from hotfit.readers import Packed, Rows
 
-DAY = 86400.0
 PER_SECOND = re.compile(r"(/|per)\s*s(ec|econd)?\b|\bs\s*(\*\*|\^)?\s*-1", re.IGNORECASE)
 
 NO_TYPE = "no image type in the header, taken as a dark"
@@ -56,6 +55,8 @@ class Frame:
         Seconds; 0 for a bias.
     temperature : float
         Degrees C, NaN if the header does not say.
+    begun : float
+        Modified Julian date (UTC) of its begin, NaN if the header does not say.
     n_combined : int
         Frames averaged into this one, by software or by the camera.
     master : bool
@@ -79,6 +80,7 @@ class Frame:
     name: str
     exposure: float
     temperature: float
+    begun: float
     n_combined: int
     master: bool
     image_type: str
@@ -155,6 +157,7 @@ def frame_of(
         name=name,
         exposure=exposure.seconds,
         temperature=temperature_of(headers),
+        begun=begun_of(headers),
         n_combined=combined * averaged,
         master=combined > 1 or master,
         image_type=image_type,

@@ -9,6 +9,7 @@ from astropy.table import Table
 
 import hotfit
 from hotfit.calibrate import Detector
+from hotfit.curves import Curves
 from hotfit.findings import Findings, number, spelled
 from hotfit.flags import DQ, MEANING, Rules
 from hotfit.imagefile import empty
@@ -95,10 +96,13 @@ def tables_of(fit: Findings) -> list:
     names = [flag.name for flag in DQ]
     bits = np.array([int(flag).bit_length() - 1 for flag in DQ], np.int16)
     flagdef = Table({"bit": bits, "name": names, "meaning": [MEANING[flag] for flag in DQ]})
-    hdus = [fits.table_to_hdu(frames), fits.table_to_hdu(flagdef)]
-    for hdu, name in zip(hdus, ("FRAMES", "FLAGDEF"), strict=True):
+    tables = {"FRAMES": frames, "FLAGDEF": flagdef}
+    if fit.curves is not None:
+        tables["CURVES"] = Table(vars(fit.curves))
+    hdus = {name: fits.table_to_hdu(table) for name, table in tables.items()}
+    for name, hdu in hdus.items():
         hdu.name = name
-    return hdus
+    return list(hdus.values())
 
 
 def from_hdus(opened: fits.HDUList) -> DarkFit:
@@ -144,6 +148,7 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         scatter_null=known("NULLSCAT"),
         shared_degrees=known("NOISEDOF"),
         lack_of_fit_limit=known("PLIMIT"),
+        curves=curves_of(opened),
         notes=tuple(
             unquote(header[f"NOTE{index + 1}"], errors="surrogateescape")
             for index in range(len(header["NOTE*"]))
@@ -151,8 +156,16 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
     )
 
 
+def curves_of(opened: fits.HDUList) -> Curves | None:
+    """The samples that a result holds; None where it is of a version that kept none."""
+    if "CURVES" not in opened:
+        return None
+    table = native_table(opened["CURVES"])
+    return Curves(**{name: np.asarray(table[name]) for name in table.colnames})
+
+
 def native_table(hdu) -> Table:
-    """The frames, with the byte order of this machine and names as they were."""
+    """A table with the byte order of this machine and names as they were."""
     table = Table.read(hdu, mask_invalid=False)
     table.meta.clear()
     for name in table.colnames:

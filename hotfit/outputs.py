@@ -1,14 +1,17 @@
 """The files of a result, each written once: the images by blocks of rows in threads, the rest at the end."""
 
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
 import hotfit
+from hotfit.export import check_exports, write_list
 from hotfit.findings import Findings
 from hotfit.flags import DQ
 from hotfit.hdus import IMAGES, images_of, tables_of
@@ -22,7 +25,26 @@ HDU_NAMES = {attribute: name for name, (attribute, _) in IMAGES.items() if name 
 """The HDUs of the maps that are known before the flags."""
 
 
-def write_files(fit: DarkFit, directory) -> None:
+class Extras(NamedTuple):
+    """What is written only if it is asked for."""
+
+    report: bool = False
+    export: tuple[str, ...] = ()  # names of programs, see `hotfit.export`
+
+    @classmethod
+    def checked(cls, report: bool, export: str | Iterable[str]) -> "Extras":
+        """Raises HotfitError if these cannot be made."""
+        if report:
+            from hotfit.plots import check_matplotlib
+
+            check_matplotlib()
+        return cls(report, check_exports(export))
+
+
+NOTHING = Extras()
+
+
+def write_files(fit: DarkFit, directory, extras: Extras = NOTHING) -> None:
     """Write every file of a fit in memory into a directory that is empty or can be made."""
     directory = Path(directory)
     directory.mkdir(exist_ok=True)
@@ -33,10 +55,10 @@ def write_files(fit: DarkFit, directory) -> None:
                 file.write(name, first, getattr(fit, attribute)[first:last])
 
         in_threads(write_rows, blocks(fit.dq.shape))
-        complete(fit, file, directory)
+        complete(fit, file, directory, extras)
 
 
-def complete(fit: Findings, file: ImageFile, directory: Path) -> None:
+def complete(fit: Findings, file: ImageFile, directory: Path, extras: Extras) -> None:
     """Write what follows from the flags: their images, the other files meanwhile, headers and tables."""
     mask = fits.PrimaryHDU(empty(fit.dq.shape, np.uint8))
     mask.header["IMAGETYP"] = ("dark mask", "1 = bad")
@@ -52,9 +74,16 @@ def complete(fit: Findings, file: ImageFile, directory: Path) -> None:
             mask_file.write("PRIMARY", first, bad)
 
         images = aside.submit(in_threads, write_rows, blocks(fit.dq.shape))
-        bad_pixels(fit).write(directory / "bad_pixels.ecsv")
+        table = bad_pixels(fit)
+        table.write(directory / "bad_pixels.ecsv")
         text = json.dumps({"version": hotfit.__version__, **fit.summary()}, indent=2)
         (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+        for name in extras.export:
+            write_list(fit, name, directory)
+        if extras.report:
+            from hotfit.report import REPORT_FILE, write_report
+
+            write_report(fit, table, directory / REPORT_FILE)
         images.result()
         mask_file.finish([mask], [])
     file.finish(images_of(fit), tables_of(fit))

@@ -23,7 +23,17 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-OWN_FILES = frozenset({"dark_current.fits", "mask.fits", "bad_pixels.ecsv", "summary.json"})
+OWN_FILES = frozenset(
+    {
+        "dark_current.fits",
+        "mask.fits",
+        "bad_pixels.ecsv",
+        "summary.json",
+        "report.html",
+        "bad_pixels.lst",
+        "bad_pixels.reg",
+    }
+)
 """What an output directory, or each directory in it, may hold to be replaced."""
 
 

@@ -60,6 +60,10 @@ class DarkFit(Findings):
         """Values (pixels,) of maps at some pixels."""
         return {name: getattr(self, name)[y, x] for name in names}
 
+    def map_rows(self, name: str, first: int, last: int) -> np.ndarray:
+        """Rows `first` to `last` (exclusive) of a map."""
+        return getattr(self, name)[first:last]
+
     def _maps(self, dq) -> ArrayMaps:
         return ArrayMaps(dq, **{name: getattr(self, name) for name in TYPES if name != "dq"})
 
@@ -101,11 +105,11 @@ class DarkFit(Findings):
             meta=header_of(self),
         )
 
-    def write(self, directory, *, overwrite: bool = False) -> Path:
+    def write(self, directory, *, overwrite: bool = False, report: bool = False, export=()) -> Path:
         """Write all files of this result to a new directory; see `hotfit.store.write`."""
         from hotfit import store
 
-        return store.write(self, directory, overwrite=overwrite)
+        return store.write(self, directory, overwrite=overwrite, report=report, export=export)
 
     @classmethod
     def read(cls, path) -> "DarkFit":

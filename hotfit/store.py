@@ -3,6 +3,7 @@
 import math
 import shutil
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from hotfit.errors import HotfitError
 from hotfit.filed import filing
 from hotfit.hdus import IMAGES, from_hdus
-from hotfit.outputs import MAP_FILE, write_files
+from hotfit.outputs import MAP_FILE, Extras, write_files
 from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
 
-__all__ = ["check_output", "check_room", "filing", "new_directory", "read", "write", "write_files"]
+__all__ = ["Extras", "check_output", "check_room", "filing", "new_directory", "read", "write", "write_files"]
 
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for _, dtype in (*IMAGES.values(), IMAGES["MASK"]))
 """Of dark_current.fits and mask.fits."""
@@ -25,14 +26,25 @@ TEXT_SHARE, TEXT_BYTES = 0.04, 200_000
 """What headers, tables and the list of bad pixels add to the images: a part of them, and a constant."""
 
 
-def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
-    """Write dark_current.fits, mask.fits, bad_pixels.ecsv and summary.json.
+def write(
+    fit: DarkFit,
+    directory,
+    *,
+    overwrite: bool = False,
+    report: bool = False,
+    export: str | Iterable[str] = (),
+) -> Path:
+    """Write dark_current.fits, mask.fits, bad_pixels.ecsv and summary.json, and what else is asked for.
 
     Parameters
     ----------
     fit : DarkFit
     directory : path
         Must not exist, unless `overwrite` is set and it holds nothing but an earlier result.
+    report : bool
+        Write report.html too, which takes matplotlib.
+    export : str or sequence of str
+        Programs to write a list of the masked pixels for: "siril" (bad_pixels.lst), "ds9" (bad_pixels.reg).
 
     Returns
     -------
@@ -42,10 +54,12 @@ def write(fit: DarkFit, directory, *, overwrite: bool = False) -> Path:
     Raises
     ------
     HotfitError
-        If the directory is in the way or cannot be written; then nothing is left behind.
+        If the directory is in the way or cannot be written, or matplotlib is missing, or there is no such
+        program; then nothing is left behind.
     """
+    extras = Extras.checked(report, export)
     with new_directory(directory, overwrite=overwrite) as made:
-        write_files(fit, made)
+        write_files(fit, made, extras)
     return Path(directory)
 
 

@@ -1,0 +1,351 @@
+"""The pictures of a fit, each drawn on matplotlib axes; the only room that imports matplotlib."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hotfit.curves import DROPPED, LONGER, SATURATED, USED
+from hotfit.errors import HotfitError
+from hotfit.findings import Findings, spelled
+from hotfit.flags import DQ
+from hotfit.portrait import (
+    by_exposure,
+    curves_of,
+    frames_along,
+    p_values,
+    rate_ceiling,
+    rates_above,
+    reduced,
+    residuals,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {
+    DQ.UNRELIABLE_SLOPE: "#0072b2",
+    DQ.NONLINEAR: "#d55e00",
+    DQ.TELEGRAPH: "#cc79a7",
+    DQ.UNRELIABLE_BIAS: "#009e73",
+    DQ.SATURATED: "#56b4e9",
+    DQ.HOT: "#e69f00",
+}
+"""Of pixels with a flag, the first that they have: of Okabe and Ito, to be told apart by all eyes."""
+
+QUIET = "#8c8c8c"
+LINE = "#009e73"
+
+MARKS = {
+    USED: ("o", "#6a7ba2", "used"),
+    SATURATED: ("s", COLOURS[DQ.SATURATED], "saturated"),
+    LONGER: ("v", COLOURS[DQ.SATURATED], "after saturation, not used"),
+    DROPPED: ("X", COLOURS[DQ.NONLINEAR], "dropped as a cosmic ray"),
+}
+"""Marker, colour and label of a sample by its state."""
+
+MOST_EXPOSURES = 6
+"""Histograms in one picture."""
+
+MAP_SIDE = 900
+"""Pixels of the picture of a map, at most, along its longer side."""
+
+
+def check_matplotlib() -> None:
+    """Raise HotfitError if matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise HotfitError("pictures need matplotlib: pip install 'hotfit[report]'") from error
+
+
+def new_axes(ax) -> "Axes":
+    """The axes given, or new ones in a figure of their own."""
+    if ax is not None:
+        return ax
+    check_matplotlib()
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def plot_histogram(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the histogram of dark current as each exposure time shows it, both axes logarithmic.
+
+    Parameters
+    ----------
+    fit : DarkFit
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing, or the result is of a version that kept no samples.
+    """
+    shown, weight = by_exposure(fit), curves_of(fit).weight
+    ax = new_axes(ax)
+    rate = np.where(shown.rate > 0, shown.rate, np.nan)
+    low, high = shown.noise.min() / 3, np.nanmax(rate, initial=shown.noise.max())
+    bins = np.geomspace(low, high * 1.01, 80)
+    picked = np.unique(np.linspace(0, shown.exposure.size - 1, min(shown.exposure.size, MOST_EXPOSURES)))
+    for order, k in enumerate(picked.astype(int)):
+        counts, _ = np.histogram(rate[:, k], bins, weights=weight)
+        colour = palette(order / max(picked.size - 1, 1))
+        ax.stairs(counts, bins, label=f"{shown.exposure[k]:g} s", color=colour, linewidth=1.4)
+    for noise, alpha in ((shown.noise.max(), 0.12), (shown.noise.min(), 0.18)):
+        ax.axvspan(low, 3 * noise, color=QUIET, alpha=alpha, linewidth=0)
+    ax.set(xscale="log", yscale="log", xlim=(low, high * 1.01))
+    ax.set(xlabel=f"dark current, {spelled(fit.unit)}", ylabel="pixels")
+    ax.legend(title="exposure", frameon=False)
+    return ax
+
+
+def plot_short_long(fit: Findings, *, limit: float | None = None, ax: "Axes | None" = None) -> "Axes":
+    """Draw dark current from the longest against that from the shortest exposure above zero.
+
+    Parameters
+    ----------
+    fit : DarkFit
+    limit : float, optional
+        Largest dark current to show, in the unit of the map; all of them by default.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing, the result is of a version that kept no samples, or there is but one
+        exposure time above zero.
+    """
+    shown, curves = by_exposure(fit), curves_of(fit)
+    if shown.exposure.size < 2:
+        raise HotfitError(f"all darks are of {shown.exposure[0]:g} s: there is no longer one to compare with")
+    ax = new_axes(ax)
+    short, long = shown.rate[:, 0], shown.rate[:, -1]
+    top = np.nanmax([short, long]) if limit is None else limit
+    bottom = max(-0.05 * top, np.nanmin([short, long])) if limit is None else -0.1 * limit
+    dq = fit.dq[curves.y, curves.x]
+    for label, colour, chosen in by_flag(dq):
+        quiet = colour == QUIET
+        ax.scatter(
+            short[chosen],
+            long[chosen],
+            s=3 if quiet else 7,
+            color=colour,
+            alpha=0.5 if quiet else 0.8,
+            linewidths=0,
+            label=label,
+            rasterized=True,
+        )
+    ax.axline((0, 0), slope=1, color=LINE, linewidth=1.2, label="proportional to time")
+    ceiling = rate_ceiling(fit, shown.exposure[-1])
+    if np.isfinite(ceiling) and ceiling < 1.2 * top:
+        ax.axhline(ceiling, color=COLOURS[DQ.SATURATED], linestyle="--", linewidth=1.2, label="saturation")
+    ax.set(xlim=(bottom, 1.03 * top), ylim=(bottom, 1.03 * top))
+    unit = spelled(fit.unit)
+    ax.set_xlabel(f"dark current from {shown.exposure[0]:g} s, {unit}")
+    ax.set_ylabel(f"dark current from {shown.exposure[-1]:g} s, {unit}")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_cumulative(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw how many pixels have a dark current above each rate, with the limit of HOT."""
+    ax = new_axes(ax)
+    low = max(abs(fit.typical.rate_error), 1e-12)
+    edges, above = rates_above(fit, low)
+    ax.plot(edges, above, color=COLOURS[DQ.HOT], linewidth=1.6, drawstyle="steps-post")
+    if fit.hot_limit > 0:
+        ax.axvline(fit.hot_limit, color=LINE, linestyle="--", linewidth=1.2)
+        place = (fit.hot_limit, np.interp(fit.hot_limit, edges, above))
+        ax.annotate(f"HOT, above {fit.hot_limit:.3g}", place, (6, 6), textcoords="offset points")
+    ax.set(xscale="log", yscale="log", xlabel=f"dark current, {spelled(fit.unit)}", ylabel="pixels above it")
+    return ax
+
+
+def plot_map(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the dark-current map, made smaller by means of blocks, and the masked pixels on it."""
+    ax = new_axes(ax)
+    small, step = reduced(fit, MAP_SIDE)
+    rows, columns = fit.dq.shape
+    middle = np.nanmedian(small)
+    spread = 5 * max(np.nanmedian(np.abs(small - middle)), 1e-6 * abs(middle), 1e-12)
+    extent = (-0.5, small.shape[1] * step - 0.5, -0.5, small.shape[0] * step - 0.5)
+    image = ax.imshow(
+        small,
+        origin="lower",
+        extent=extent,
+        cmap="cividis",
+        vmin=middle - spread,
+        vmax=middle + 3 * spread,
+        interpolation="nearest",
+    )
+    y, x = fit.masked()
+    size = float(np.clip(4000 / max(y.size, 1), 0.5, 12))
+    for label, colour, chosen in by_flag(fit.dq[y, x], masking(fit)):
+        ax.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0, label=label, rasterized=True)
+    ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5), xlabel="x", ylabel="y")
+    bar = ax.figure.colorbar(image, ax=ax, location="bottom", fraction=0.05, pad=0.02)
+    bar.set_label(f"dark current, {spelled(fit.unit)}")
+    if y.size:
+        style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "frameon": False}
+        ax.legend(**style, fontsize="small", markerscale=4 / np.sqrt(size), borderaxespad=0)
+    return ax
+
+
+def plot_statistics(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the share of pixels with a p-value up to p against p: on the diagonal if the noise model holds.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing, the result is of a version that kept no samples, or nothing was tested.
+    """
+    tests = p_values(fit)
+    if not tests:
+        raise HotfitError("nothing was tested: that takes frames of equal exposure, or three exposure times")
+    ax = new_axes(ax)
+    lowest = 1.0
+    for (name, found), colour in zip(
+        tests.items(), (COLOURS[DQ.TELEGRAPH], COLOURS[DQ.NONLINEAR]), strict=False
+    ):
+        p = np.maximum(found.p, 1e-12)
+        ax.plot(p, found.share, color=colour, linewidth=1.6, drawstyle="steps-post", label=name)
+        lowest = min(lowest, found.share[found.share > 0].min(initial=1.0))
+    ends = np.array([lowest, 1.0])
+    ax.plot(ends, ends, color=QUIET, linestyle="--", linewidth=1.2, label="expected of good pixels")
+    ax.set(xscale="log", yscale="log", xlim=(lowest / 30, 1.3), ylim=(lowest / 1.5, 1.5))
+    ax.set(xlabel="p-value", ylabel="share of pixels up to it")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_frames(
+    fit: Findings, *, quantity: str = "scale", against: str = "temperature", ax: "Axes | None" = None
+) -> "Axes":
+    """Draw one column of `fit.frames` against another, coloured by exposure.
+
+    Parameters
+    ----------
+    fit : DarkFit
+    quantity : str
+        "offset" (adu) or "scale", with their errors.
+    against : str
+        "temperature" (degrees C), "time" (hours since the first frame) or "exposure" (s).
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing, there is no such quantity, or the frames do not tell the other one.
+    """
+    known = {"offset": "offset, adu", "scale": "scale of the dark current"}
+    if quantity not in known:
+        raise HotfitError(f"quantity={quantity!r}: choose offset or scale")
+    place, label = frames_along(fit, against)
+    ax = new_axes(ax)
+    frames = fit.frames
+    if quantity == "scale":  # frames of no exposure have none
+        dark = np.asarray(frames["exposure"]) > 0
+        frames, place = frames[dark], place[dark]
+    exposure = np.asarray(frames["exposure"], float)
+    error = np.asarray(frames[f"{quantity}_error"], float)
+    ax.errorbar(place, frames[quantity], error, fmt="none", ecolor=QUIET, elinewidth=0.8, zorder=1)
+    for order, k in enumerate(np.unique(frames["group"])):
+        own = np.asarray(frames["group"]) == k
+        colour = palette(order / max(int(frames["group"][-1]), 1))
+        ax.scatter(
+            place[own], frames[quantity][own], s=18, color=colour, label=f"{exposure[own][0]:g} s", zorder=2
+        )
+    ax.set(xlabel=label, ylabel=known[quantity])
+    ax.legend(frameon=False, fontsize="small", ncols=2)
+    return ax
+
+
+def plot_pixel(fit: Findings, y: int, x: int, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw counts of one pixel against exposure time, with its line, errors, and what was left out.
+
+    Parameters
+    ----------
+    fit : DarkFit
+    y, x : int
+        Row and column, from 0, of a pixel of `fit.curves`.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing, or no samples of this pixel were kept: the nearest one is named.
+    """
+    seen = residuals(fit, y, x)
+    ax = new_axes(ax)
+    order = np.argsort(seen.exposure, kind="stable")
+    ax.plot(seen.exposure[order], seen.line[order], color=LINE, linewidth=1.4, label="fit")
+    draw_samples(ax, seen, seen.counts, seen.sigma)
+    ax.set(
+        xlabel="exposure, s", ylabel="counts - offset, adu" if np.isfinite(seen.line).all() else "counts, adu"
+    )
+    return ax
+
+
+def plot_residuals(fit: Findings, y: int, x: int, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw what the line of one pixel leaves of its samples, in single-frame sigmas, as in `plot_pixel`.
+
+    Samples that were left out for saturation are not in it.
+    """
+    seen = residuals(fit, y, x)
+    ax = new_axes(ax)
+    ax.axhspan(-1, 1, color=QUIET, alpha=0.25, linewidth=0)
+    ax.axhline(0, color=LINE, linewidth=1.4)
+    left = np.where(np.isin(seen.state, (USED, DROPPED)), seen.counts - seen.line, np.nan)
+    draw_samples(ax, seen, left / seen.sigma, None)
+    ax.set(xlabel="exposure, s", ylabel="counts - fit, sigma")
+    return ax
+
+
+def draw_samples(ax, seen, values, sigma) -> None:
+    """Draw the samples of a pixel by what became of them, with error bars where sigmas are given."""
+    known = np.isfinite(values)
+    for state, (marker, colour, label) in MARKS.items():
+        own = (seen.state == state) & known
+        if own.any():
+            bars = None if sigma is None else sigma[own]
+            ax.errorbar(
+                seen.exposure[own],
+                values[own],
+                bars,
+                fmt=marker,
+                color=colour,
+                markersize=5,
+                elinewidth=0.8,
+                fillstyle="full" if state == USED else "none",
+                label=label,
+            )
+
+
+def by_flag(dq, flags=tuple(COLOURS)):
+    """Yield label, colour and mask (pixels,) of the pixels by their first flag; those with none first."""
+    left = np.ones(dq.shape, bool)
+    first = {}
+    for flag in flags:
+        first[flag] = left & ((dq & np.uint32(flag)) != 0)
+        left &= ~first[flag]
+    if left.any():
+        yield "no flag", QUIET, left
+    for flag in reversed(list(first)):
+        if first[flag].any():
+            yield flag.name, COLOURS[flag], first[flag]
+
+
+def masking(fit: Findings) -> tuple[DQ, ...]:
+    """The flags that mask a pixel of this fit and have a colour."""
+    return tuple(flag for flag in COLOURS if flag.name in fit.rules.bad)
+
+
+def palette(share: float):
+    """Colour of an exposure that stands at this share of their row, visible on white and on black."""
+    from matplotlib import colormaps
+
+    return colormaps["plasma"](0.3 + 0.55 * share)

@@ -1,0 +1,289 @@
+"""report.html: what a fit found, in words, pictures and a table, in one file that needs no other."""
+
+import html
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from astropy.table import Table
+
+import hotfit
+from hotfit import captions
+from hotfit.errors import HotfitError, printable
+from hotfit.findings import Findings
+from hotfit.flags import DQ, MEANING
+from hotfit.plots import check_matplotlib
+from hotfit.portrait import SEVERITY, zoom_limit
+from hotfit.sketches import sketch
+from hotfit.wording import summary_of
+
+REPORT_FILE = "report.html"
+
+WORST_ROWS = 500
+"""Masked pixels in the table."""
+
+SHOWN = 6
+"""Pixels of each reason whose samples are shown."""
+
+FRAMES_OPEN = 40
+"""Frames beyond which their table is folded."""
+
+IN_WORDS = " class='words'"
+"""Marks a cell whose text begins at the left."""
+
+PICTURE, SMALL = (5.0, 3.7), (3.6, 3.6)
+"""Sizes in inches."""
+
+
+def write_report(fit: Findings, bad_pixels: Table, path: Path) -> None:
+    """Write the report of a fit.
+
+    Parameters
+    ----------
+    fit : DarkFit
+    bad_pixels : Table
+        As in `bad_pixels.ecsv`.
+    path : Path
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing.
+    """
+    check_matplotlib()
+    facts = fit.summary()
+    rows, columns = facts["shape"]
+    times = ", ".join(f"{number} of {seconds} s" for seconds, number in facts["exposures"].items())
+    parts = (
+        headline(facts),
+        frames_part(fit),
+        dark_current_part(fit, facts),
+        map_part(fit),
+        statistics_part(fit, facts),
+        pixels_part(fit),
+        table_part(fit, bad_pixels),
+    )
+    template = resources.files("hotfit").joinpath("report.html").read_text(encoding="utf-8")
+    page = Template(template).substitute(
+        version=hotfit.__version__,
+        title="Dark current and bad pixels",
+        subtitle=text(f"{facts['frames']} darks of {columns} x {rows} pixels: {times}"),
+        body="\n".join(line for part in parts for line in part),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+# --- the parts of the page
+
+
+def headline(facts: dict) -> Iterator[str]:
+    """What the console says: the main figures in words, others in boxes, and the table of flags."""
+    yield f'<p class="lead">{" ".join(map(text, sentences(facts)))}</p>'
+    yield '<dl class="facts">'
+    for line in summary_of(facts):
+        name, _, rest = line.partition("  ")
+        if name in ("could see", "gain", "read noise", "saturation"):
+            yield f"<div><dt>{text(name)}</dt><dd>{text(rest.strip())}</dd></div>"
+    yield "</dl>"
+    rows = (
+        (flag.name, facts["flags"][flag.name], "yes" * (flag.name in facts["rules"]["bad"]), MEANING[flag])
+        for flag in DQ
+        if flag is not DQ.DO_NOT_USE
+    )
+    yield from table(("flag", "pixels", "masked", "meaning"), rows)
+    if facts["notes"]:
+        yield "<h3>Notes</h3><ul>"
+        yield from (f"<li>{text(note)}</li>" for note in facts["notes"])
+        yield "</ul>"
+
+
+def sentences(facts: dict) -> Iterator[str]:
+    """Yield the main figures in words."""
+    unit = facts["unit"]
+    share = 100 * facts["masked"] / facts["pixels"]
+    yield f"{facts['masked']} of {facts['pixels']} pixels ({share:.3g} %) should not be used."
+    if facts["median_rate"] is not None:
+        yield f"The dark current of a typical pixel is {facts['median_rate']:.3g} {unit},"
+        yield f"known to {facts['median_rate_error']:.2g}."
+    if facts["hot_limit"] is not None:
+        yield f"{facts['flags']['HOT']} pixels are HOT, above {facts['hot_limit']:.3g} {unit}"
+        subtract = "they are masked." if "HOT" in facts["rules"]["bad"] else "that alone masks none of them."
+        yield f"and their own errors; {subtract}"
+
+
+def frames_part(fit: Findings) -> Iterator[str]:
+    """Offsets and scales of the frames against time and temperature, and their table."""
+    yield "<h2>The frames</h2><div class='pictures'>"
+    for quantity, caption in (("offset", captions.OFFSET), ("scale", captions.SCALE)):
+        for against in ("time", "temperature"):
+            yield picture(caption, partial(fit.plot_frames, quantity=quantity, against=against))
+    opened = " open" if len(fit.frames) <= FRAMES_OPEN else ""
+    yield f"</div><details{opened}><summary>Table of {len(fit.frames)} frames</summary>"
+    heads = ("file", "exposure, s", "temperature, C", "offset, adu", "scale", "saturated", "dropped")
+    rows = (
+        (
+            row["file"],
+            f"{row['exposure']:g}",
+            "" if np.isnan(row["temperature"]) else f"{row['temperature']:.2f}",
+            f"{row['offset']:+.2f} ± {row['offset_error']:.2f}",
+            f"{row['scale']:.4f} ± {row['scale_error']:.4f}",
+            row["saturated"],
+            row["dropped"],
+        )
+        for row in fit.frames
+    )
+    yield from table(heads, rows)
+    yield "</details>"
+
+
+def dark_current_part(fit: Findings, facts: dict) -> Iterator[str]:
+    """The two pictures of the CCD Guide, and how many pixels are above a rate."""
+    zoom = zoom_limit(fit)
+    yield "<h2>Dark current, and whether it is proportional to time</h2><div class='pictures'>"
+    yield picture(captions.HISTOGRAM, fit.plot_histogram)
+    yield picture(captions.CUMULATIVE, fit.plot_cumulative)
+    yield picture(captions.SHORT_LONG, fit.plot_short_long)
+    yield picture(
+        captions.ZOOM.format(limit=zoom, unit=facts["unit"]), partial(fit.plot_short_long, limit=zoom)
+    )
+    yield "</div>"
+
+
+def map_part(fit: Findings) -> Iterator[str]:
+    """Where dark current and bad pixels are."""
+    rows, columns = fit.dq.shape
+    height = float(np.clip(4.2 * rows / columns, 1.0, 8.0)) + 1.3  # and the legend and the scale
+    yield "<h2>The map</h2><div class='pictures'>"
+    yield picture(captions.MAP, fit.plot_map, (5.0, height))
+    yield "</div>"
+
+
+def statistics_part(fit: Findings, facts: dict) -> Iterator[str]:
+    """Whether the noise model can be believed."""
+    yield "<h2>Can the noise model be believed?</h2><div class='pictures'>"
+    yield picture(captions.STATISTICS, fit.plot_statistics)
+    yield "<div>"
+    for test, null in (("Scatter", facts["scatter_null"]), ("Lack of fit", facts["lack_of_fit_null"])):
+        if null is not None:
+            yield f"<p>{captions.NULL.format(test=test, null=null)}</p>"
+    yield "</div></div>"
+
+
+def pixels_part(fit: Findings) -> Iterator[str]:
+    """Samples of the worst pixels of each reason, and of some good ones."""
+    yield "<h2>Pixels one by one</h2>"
+    if fit.curves is None:
+        yield f"<p class='absent'>{captions.NO_SAMPLES}</p>"
+        return
+    yield f"<p>{captions.PIXELS}</p>"
+    dq = fit.dq[fit.curves.y, fit.curves.x]
+
+    def has(flag):
+        return (dq & np.uint32(flag)) != 0
+
+    for name in fit.rules.bad:
+        pixels = worst_of(fit, has(DQ[name]), SEVERITY.get(DQ[name], "rate"))
+        yield from pixel_pictures(fit, f"{name}: {MEANING[DQ[name]]}", pixels)
+    kept = ~has(DQ.DO_NOT_USE)
+    yield from pixel_pictures(fit, "Kept: the hottest", worst_of(fit, kept & has(DQ.HOT), "rate"))
+    hit = worst_of(fit, kept & has(DQ.JUMP_DET) & ~has(DQ.HOT), "scatter")
+    yield from pixel_pictures(fit, "Kept: hit by a cosmic ray", hit[:3])
+    quiet = np.flatnonzero(dq == 0)
+    quiet = quiet[np.linspace(0, quiet.size - 1, min(3, quiet.size)).astype(int)]
+    typical = [(int(fit.curves.y[i]), int(fit.curves.x[i])) for i in quiet]
+    yield from pixel_pictures(fit, "Typical pixels", typical)
+
+
+def table_part(fit: Findings, bad_pixels: Table) -> Iterator[str]:
+    """The worst masked pixels, to be sorted and filtered."""
+    misfit = np.nan_to_num(bad_pixels["misfit"], nan=-1.0)
+    worst = bad_pixels[np.argsort(-misfit, kind="stable")[:WORST_ROWS]]
+    yield f"<h2>Masked pixels</h2><p>{captions.TABLE.format(shown=len(worst), all=len(bad_pixels))}</p>"
+    reasons = "".join(f"<option>{name}</option>" for name in fit.rules.bad)
+    yield "<p class='screen'><label for='reason'>Reason</label>"
+    yield f"<select id='reason'><option value=''>all</option>{reasons}</select>"
+    yield f"<span id='shown'>{len(worst)}</span> shown</p>"
+    yield "<div class='scroll'><table class='sortable'><thead><tr>"
+    yield "".join(f"<th><button type='button'>{name}</button></th>" for name in worst.colnames)
+    yield "</tr></thead><tbody>"
+    for row in worst:
+        cells = "".join(cell(row[name]) for name in worst.colnames)
+        yield f"<tr data-reasons='{row['reasons']}'>{cells}</tr>"
+    yield "</tbody></table></div>"
+
+
+# --- what they are made of
+
+
+def picture(caption: str, draw: Callable, size: tuple[float, float] = PICTURE) -> str:
+    """A figure, drawn by ``draw(ax=axes)``, with its caption; where it cannot be drawn, the reason."""
+    return framed(caption, lambda figure: draw(ax=figure.subplots()), size)
+
+
+def framed(caption: str, fill: Callable, size: tuple[float, float]) -> str:
+    """A figure that is filled by ``fill(figure)``, with its caption; where it cannot be, the reason."""
+    try:
+        drawn = sketch(fill, size)
+    except HotfitError as error:
+        drawn = f"<p class='absent'>Not made: {text(str(error))}.</p>"
+    return f"<figure>{drawn}<figcaption>{text(caption)}</figcaption></figure>"
+
+
+def pixel_pictures(fit: Findings, title: str, pixels: list[tuple[int, int]]) -> Iterator[str]:
+    """Pictures of some pixels under a common head; nothing without pixels."""
+    if not pixels:
+        return
+    yield f"<h3>{text(title)}</h3><div class='pictures pixels'>"
+    names = ("rate", "rate_error", "misfit", "scatter")
+    for y, x in pixels:
+        values = fit.values_at(np.array([y]), np.array([x]), names)
+        rate, error, misfit, scatter = (float(values[name][0]) for name in names)
+        flags = ", ".join(flag.name for flag in DQ if fit.dq[y, x] & flag and flag is not DQ.DO_NOT_USE)
+        found = "no rate"
+        if np.isfinite(rate):
+            found = f"{rate:.4g} ± {error:.2g}; largest miss {misfit:.2g} sigma"
+        spread = f", scatter {scatter:.3g} times the expected" * bool(np.isfinite(scatter))
+        caption = f"x = {x}, y = {y}: {found}{spread}. {flags or 'No flag.'}"
+        yield framed(caption, partial(draw_pixel, fit, y, x), SMALL)
+    yield "</div>"
+
+
+def draw_pixel(fit: Findings, y: int, x: int, figure) -> None:
+    """Counts of a pixel with its line, and below what the line leaves."""
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    fit.plot_pixel(y, x, ax=upper).set_xlabel("")
+    fit.plot_residuals(y, x, ax=lower)
+
+
+def worst_of(fit: Findings, chosen: np.ndarray, by: str) -> list[tuple[int, int]]:
+    """Row and column of the chosen ones (P,) bool of the kept pixels, those with most of a map first."""
+    y, x = fit.curves.y[chosen], fit.curves.x[chosen]
+    order = np.argsort(-np.nan_to_num(fit.values_at(y, x, (by,))[by], nan=-np.inf), kind="stable")
+    return [(int(y[i]), int(x[i])) for i in order[:SHOWN]]
+
+
+def table(heads, rows) -> Iterator[str]:
+    """A plain table."""
+    yield "<div class='scroll'><table><thead><tr>"
+    yield "".join(f"<th{IN_WORDS * (head == 'meaning')}>{text(head)}</th>" for head in heads)
+    yield "</tr></thead><tbody>"
+    for row in rows:
+        yield "<tr>" + "".join(cell(value) for value in row) + "</tr>"
+    yield "</tbody></table></div>"
+
+
+def cell(value) -> str:
+    """A cell of a table, with the number to sort by where that is rounded."""
+    if isinstance(value, str):
+        return f"<td{IN_WORDS * value[:1].isalpha()}>{text(value)}</td>"
+    if isinstance(value, int | np.integer):
+        return f"<td>{value}</td>"
+    return f"<td data-value='{value:.7g}'>{value:.4g}</td>" if np.isfinite(value) else "<td></td>"
+
+
+def text(words: str) -> str:
+    """Words as HTML."""
+    return html.escape(printable(str(words)))
