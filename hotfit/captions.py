@@ -1,18 +1,18 @@
 """What the report says to its pictures: what they show, and what to look for."""
 
 OFFSET = (
-    "The level of each frame against the others. A trend with time is a bias that drifts; a frame that "
+    "the level of each frame against the others. A trend with time is a bias that drifts; a frame that "
     "stands apart is worth a look."
 )
 
 SCALE = (
-    "The dark current of each frame over that of the set: its thermometer. It should rise with the "
+    "the dark current of each frame over that of the set: its thermometer. It should rise with the "
     "temperature, by some 10 % a degree, and not with the exposure."
 )
 
 HISTOGRAM = (
     "Pixels by dark current, as each exposure time alone shows it. Where the curves agree, dark current "
-    "is measured. In the shaded regions read noise rules, in the stronger shade even in the longest exposure: "
+    "is measured. In the shaded regions read noise rules, in the stronger one even in the longest exposure: "
     "the curves differ by their noise there. Pixels below zero are not shown."
 )
 

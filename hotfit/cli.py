@@ -199,7 +199,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     with found, ExitStack() as stack:
         made = None
         if not options.dry_run:
-            store.check_room(output, found.pixels)
+            store.check_room(output, found.pixels, extras)
             made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
         told = {label: run_image(found, label, made, options, rules, extras) for label in found.images}
     if not (options.dry_run or options.quiet or options.json):

@@ -8,6 +8,9 @@ USED, SATURATED, LONGER, DROPPED, MISSING = range(5)
 """What became of a sample: in the fit; saturated; not used since a shorter exposure, or one of equal length,
 was saturated; dropped as a cosmic ray; not there."""
 
+SAMPLES = 600_000
+"""Samples that a result keeps, about: 20 000 pixels of 30 frames, in some MB."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Curves:

@@ -67,6 +67,7 @@ def header_of(fit: Findings) -> fits.Header:
         ("NOISEDOF", number(fit.shared_degrees), "degrees of freedom of the shared noise"),
         ("PLIMIT", number(fit.lack_of_fit_limit), "p-value of lack of fit that is significant"),
         ("NFRAMES", len(fit.frames), "darks fitted"),
+        ("NCURVES", 0 if fit.curves is None else fit.curves.y.size, "pixels whose samples are kept"),
     ]
     counts = fit.flag_counts()
     cards += [(f"NBIT{int(flag).bit_length() - 1}", counts[flag.name], f"pixels {flag.name}") for flag in DQ]
@@ -108,6 +109,7 @@ def tables_of(fit: Findings) -> list:
 def from_hdus(opened: fits.HDUList) -> DarkFit:
     """The DarkFit whose HDUs these are."""
     header = opened[0].header
+    check_complete(opened)
 
     def known(key):
         return np.nan if header[key] is None else header[key]
@@ -154,6 +156,16 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
             for index in range(len(header["NOTE*"]))
         ),
     )
+
+
+def check_complete(opened: fits.HDUList) -> None:
+    """Raise ValueError if an HDU is missing; an older version may have had fewer."""
+    header = opened[0].header
+    needed = (*IMAGES, "FRAMES", *["CURVES"] * (header.get("NCURVES", 0) > 0))
+    missing = [name for name in needed if name not in opened]
+    if missing:
+        maker = header.get("CREATOR", "an unknown program")
+        raise ValueError(f"it lacks {', '.join(missing)}, and was made by {maker}")
 
 
 def curves_of(opened: fits.HDUList) -> Curves | None:

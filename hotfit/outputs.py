@@ -35,7 +35,7 @@ class Extras(NamedTuple):
     def checked(cls, report: bool, export: str | Iterable[str]) -> "Extras":
         """Raises HotfitError if these cannot be made."""
         if report:
-            from hotfit.plots import check_matplotlib
+            from hotfit.drawing import check_matplotlib
 
             check_matplotlib()
         return cls(report, check_exports(export))

@@ -1,4 +1,4 @@
-"""The pictures of a fit as its methods, each on axes of its own; `hotfit.plots` draws them."""
+"""The pictures of a fit as its methods; `hotfit.plots` and `hotfit.closeups` draw them."""
 
 
 class Pictures:
@@ -35,19 +35,19 @@ class Pictures:
         return plots.plot_statistics(self, ax=ax)
 
     def plot_frames(self, *, quantity: str = "scale", against: str = "temperature", ax=None):
-        """Offset or scale of frames against temperature, time, exposure; see `hotfit.plots.plot_frames`."""
-        from hotfit import plots
+        """Offset or scale of frames against time, temperature ...; see `hotfit.closeups.plot_frames`."""
+        from hotfit import closeups
 
-        return plots.plot_frames(self, quantity=quantity, against=against, ax=ax)
+        return closeups.plot_frames(self, quantity=quantity, against=against, ax=ax)
 
     def plot_pixel(self, y: int, x: int, *, ax=None):
-        """Counts of one pixel against time, with its fit; see `hotfit.plots.plot_pixel`."""
-        from hotfit import plots
+        """Counts of one pixel against time, with its fit; see `hotfit.closeups.plot_pixel`."""
+        from hotfit import closeups
 
-        return plots.plot_pixel(self, y, x, ax=ax)
+        return closeups.plot_pixel(self, y, x, ax=ax)
 
     def plot_residuals(self, y: int, x: int, *, ax=None):
-        """What the line of one pixel leaves, in sigmas; see `hotfit.plots.plot_residuals`."""
-        from hotfit import plots
+        """What the line of one pixel leaves, in sigmas; see `hotfit.closeups.plot_residuals`."""
+        from hotfit import closeups
 
-        return plots.plot_residuals(self, y, x, ax=ax)
+        return closeups.plot_residuals(self, y, x, ax=ax)

@@ -1,22 +1,20 @@
-"""The pictures of a fit, each drawn on matplotlib axes; the only room that imports matplotlib."""
+"""Pictures of all pixels of a fit, each drawn on matplotlib axes."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfit.curves import DROPPED, LONGER, SATURATED, USED
+from hotfit.drawing import new_axes, palette
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, spelled
 from hotfit.flags import DQ
 from hotfit.portrait import (
     by_exposure,
     curves_of,
-    frames_along,
     p_values,
     rate_ceiling,
     rates_above,
     reduced,
-    residuals,
 )
 
 if TYPE_CHECKING:
@@ -35,37 +33,11 @@ COLOURS = {
 QUIET = "#8c8c8c"
 LINE = "#009e73"
 
-MARKS = {
-    USED: ("o", "#6a7ba2", "used"),
-    SATURATED: ("s", COLOURS[DQ.SATURATED], "saturated"),
-    LONGER: ("v", COLOURS[DQ.SATURATED], "after saturation, not used"),
-    DROPPED: ("X", COLOURS[DQ.NONLINEAR], "dropped as a cosmic ray"),
-}
-"""Marker, colour and label of a sample by its state."""
-
 MOST_EXPOSURES = 6
 """Histograms in one picture."""
 
 MAP_SIDE = 900
 """Pixels of the picture of a map, at most, along its longer side."""
-
-
-def check_matplotlib() -> None:
-    """Raise HotfitError if matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise HotfitError("pictures need matplotlib: pip install 'hotfit[report]'") from error
-
-
-def new_axes(ax) -> "Axes":
-    """The axes given, or new ones in a figure of their own."""
-    if ax is not None:
-        return ax
-    check_matplotlib()
-    from matplotlib import pyplot
-
-    return pyplot.subplots(layout="constrained")[1]
 
 
 def plot_histogram(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
@@ -120,8 +92,10 @@ def plot_short_long(fit: Findings, *, limit: float | None = None, ax: "Axes | No
     shown, curves = by_exposure(fit), curves_of(fit)
     if shown.exposure.size < 2:
         raise HotfitError(f"all darks are of {shown.exposure[0]:g} s: there is no longer one to compare with")
-    ax = new_axes(ax)
     short, long = shown.rate[:, 0], shown.rate[:, -1]
+    if not np.isfinite(short + long).any():
+        raise HotfitError("no pixel has samples of both the shortest and the longest exposure")
+    ax = new_axes(ax)
     top = np.nanmax([short, long]) if limit is None else limit
     bottom = max(-0.05 * top, np.nanmin([short, long])) if limit is None else -0.1 * limit
     dq = fit.dq[curves.y, curves.x]
@@ -220,111 +194,6 @@ def plot_statistics(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def plot_frames(
-    fit: Findings, *, quantity: str = "scale", against: str = "temperature", ax: "Axes | None" = None
-) -> "Axes":
-    """Draw one column of `fit.frames` against another, coloured by exposure.
-
-    Parameters
-    ----------
-    fit : DarkFit
-    quantity : str
-        "offset" (adu) or "scale", with their errors.
-    against : str
-        "temperature" (degrees C), "time" (hours since the first frame) or "exposure" (s).
-    ax : Axes, optional
-        Where to draw; a new figure by default.
-
-    Raises
-    ------
-    HotfitError
-        If matplotlib is missing, there is no such quantity, or the frames do not tell the other one.
-    """
-    known = {"offset": "offset, adu", "scale": "scale of the dark current"}
-    if quantity not in known:
-        raise HotfitError(f"quantity={quantity!r}: choose offset or scale")
-    place, label = frames_along(fit, against)
-    ax = new_axes(ax)
-    frames = fit.frames
-    if quantity == "scale":  # frames of no exposure have none
-        dark = np.asarray(frames["exposure"]) > 0
-        frames, place = frames[dark], place[dark]
-    exposure = np.asarray(frames["exposure"], float)
-    error = np.asarray(frames[f"{quantity}_error"], float)
-    ax.errorbar(place, frames[quantity], error, fmt="none", ecolor=QUIET, elinewidth=0.8, zorder=1)
-    for order, k in enumerate(np.unique(frames["group"])):
-        own = np.asarray(frames["group"]) == k
-        colour = palette(order / max(int(frames["group"][-1]), 1))
-        ax.scatter(
-            place[own], frames[quantity][own], s=18, color=colour, label=f"{exposure[own][0]:g} s", zorder=2
-        )
-    ax.set(xlabel=label, ylabel=known[quantity])
-    ax.legend(frameon=False, fontsize="small", ncols=2)
-    return ax
-
-
-def plot_pixel(fit: Findings, y: int, x: int, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw counts of one pixel against exposure time, with its line, errors, and what was left out.
-
-    Parameters
-    ----------
-    fit : DarkFit
-    y, x : int
-        Row and column, from 0, of a pixel of `fit.curves`.
-    ax : Axes, optional
-        Where to draw; a new figure by default.
-
-    Raises
-    ------
-    HotfitError
-        If matplotlib is missing, or no samples of this pixel were kept: the nearest one is named.
-    """
-    seen = residuals(fit, y, x)
-    ax = new_axes(ax)
-    order = np.argsort(seen.exposure, kind="stable")
-    ax.plot(seen.exposure[order], seen.line[order], color=LINE, linewidth=1.4, label="fit")
-    draw_samples(ax, seen, seen.counts, seen.sigma)
-    ax.set(
-        xlabel="exposure, s", ylabel="counts - offset, adu" if np.isfinite(seen.line).all() else "counts, adu"
-    )
-    return ax
-
-
-def plot_residuals(fit: Findings, y: int, x: int, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw what the line of one pixel leaves of its samples, in single-frame sigmas, as in `plot_pixel`.
-
-    Samples that were left out for saturation are not in it.
-    """
-    seen = residuals(fit, y, x)
-    ax = new_axes(ax)
-    ax.axhspan(-1, 1, color=QUIET, alpha=0.25, linewidth=0)
-    ax.axhline(0, color=LINE, linewidth=1.4)
-    left = np.where(np.isin(seen.state, (USED, DROPPED)), seen.counts - seen.line, np.nan)
-    draw_samples(ax, seen, left / seen.sigma, None)
-    ax.set(xlabel="exposure, s", ylabel="counts - fit, sigma")
-    return ax
-
-
-def draw_samples(ax, seen, values, sigma) -> None:
-    """Draw the samples of a pixel by what became of them, with error bars where sigmas are given."""
-    known = np.isfinite(values)
-    for state, (marker, colour, label) in MARKS.items():
-        own = (seen.state == state) & known
-        if own.any():
-            bars = None if sigma is None else sigma[own]
-            ax.errorbar(
-                seen.exposure[own],
-                values[own],
-                bars,
-                fmt=marker,
-                color=colour,
-                markersize=5,
-                elinewidth=0.8,
-                fillstyle="full" if state == USED else "none",
-                label=label,
-            )
-
-
 def by_flag(dq, flags=tuple(COLOURS)):
     """Yield label, colour and mask (pixels,) of the pixels by their first flag; those with none first."""
     left = np.ones(dq.shape, bool)
@@ -342,10 +211,3 @@ def by_flag(dq, flags=tuple(COLOURS)):
 def masking(fit: Findings) -> tuple[DQ, ...]:
     """The flags that mask a pixel of this fit and have a colour."""
     return tuple(flag for flag in COLOURS if flag.name in fit.rules.bad)
-
-
-def palette(share: float):
-    """Colour of an exposure that stands at this share of their row, visible on white and on black."""
-    from matplotlib import colormaps
-
-    return colormaps["plasma"](0.3 + 0.55 * share)

@@ -162,7 +162,9 @@ def rates_above(fit: "Findings", low: float) -> tuple[np.ndarray, np.ndarray]:
         rate = fit.map_rows("rate", first, last).ravel()
         counts += np.bincount(np.searchsorted(edges, rate[np.isfinite(rate)]), minlength=counts.size)
     above = counts[::-1].cumsum()[::-1][1:]
-    shown = np.flatnonzero(above)[-1] + 2 if above.any() else 1
+    if not above.any():
+        raise HotfitError(f"no pixel has a dark current above {low:.3g} {fit.unit}")
+    shown = np.flatnonzero(above)[-1] + 2
     return edges[:shown], above[:shown]
 
 
@@ -178,6 +180,8 @@ def reduced(fit: "Findings", side: int) -> tuple[np.ndarray, int]:
         number = np.add.reduceat(known.sum(axis=0), edges)
         total = np.add.reduceat(np.where(known, rate, 0).sum(axis=0), edges)
         lines.append(np.where(number > 0, total / np.maximum(number, 1), np.nan))
+    if np.isnan(lines).all():
+        raise HotfitError("no pixel has a rate")
     return np.array(lines), step
 
 
@@ -185,6 +189,8 @@ def frames_along(fit: "Findings", name: str) -> tuple[np.ndarray, str]:
     """A column of the frames that others can be drawn against, (N,), and its label."""
     if name == "temperature":
         column, label = np.asarray(fit.frames["temperature"], float), "temperature, degrees C"
+    elif name == "time" and "mjd" not in fit.frames.colnames:
+        raise HotfitError("this result is of an older version, which did not keep when frames were taken")
     elif name == "time":
         column, label = np.asarray(fit.frames["mjd"], float), "time since the first frame, hours"
         column = 24 * (column - np.nanmin(column)) if np.isfinite(column).any() else column

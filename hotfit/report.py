@@ -12,12 +12,11 @@ from astropy.table import Table
 
 import hotfit
 from hotfit import captions
+from hotfit.drawing import check_matplotlib, sketch
 from hotfit.errors import HotfitError, printable
 from hotfit.findings import Findings
 from hotfit.flags import DQ, MEANING
-from hotfit.plots import check_matplotlib
 from hotfit.portrait import SEVERITY, zoom_limit
-from hotfit.sketches import sketch
 from hotfit.wording import summary_of
 
 REPORT_FILE = "report.html"
@@ -25,8 +24,8 @@ REPORT_FILE = "report.html"
 WORST_ROWS = 500
 """Masked pixels in the table."""
 
-SHOWN = 6
-"""Pixels of each reason whose samples are shown."""
+SHOWN, FEW = 6, 3
+"""Pixels of each reason whose samples are shown, and of those that are fine."""
 
 FRAMES_OPEN = 40
 """Frames beyond which their table is folded."""
@@ -119,7 +118,9 @@ def frames_part(fit: Findings) -> Iterator[str]:
     yield "<h2>The frames</h2><div class='pictures'>"
     for quantity, caption in (("offset", captions.OFFSET), ("scale", captions.SCALE)):
         for against in ("time", "temperature"):
-            yield picture(caption, partial(fit.plot_frames, quantity=quantity, against=against))
+            yield picture(
+                f"Against {against}: {caption}", partial(fit.plot_frames, quantity=quantity, against=against)
+            )
     opened = " open" if len(fit.frames) <= FRAMES_OPEN else ""
     yield f"</div><details{opened}><summary>Table of {len(fit.frames)} frames</summary>"
     heads = ("file", "exposure, s", "temperature, C", "offset, adu", "scale", "saturated", "dropped")
@@ -184,17 +185,18 @@ def pixels_part(fit: Findings) -> Iterator[str]:
     def has(flag):
         return (dq & np.uint32(flag)) != 0
 
+    left = np.ones(dq.shape, bool)  # every pixel is shown once
     for name in fit.rules.bad:
-        pixels = worst_of(fit, has(DQ[name]), SEVERITY.get(DQ[name], "rate"))
-        yield from pixel_pictures(fit, f"{name}: {MEANING[DQ[name]]}", pixels)
+        worst = most_of(fit, left & has(DQ[name]), SEVERITY.get(DQ[name], "rate"), SHOWN)
+        left[worst] = False
+        yield from pixel_pictures(fit, f"{name}: {MEANING[DQ[name]]}", worst)
     kept = ~has(DQ.DO_NOT_USE)
-    yield from pixel_pictures(fit, "Kept: the hottest", worst_of(fit, kept & has(DQ.HOT), "rate"))
-    hit = worst_of(fit, kept & has(DQ.JUMP_DET) & ~has(DQ.HOT), "scatter")
-    yield from pixel_pictures(fit, "Kept: hit by a cosmic ray", hit[:3])
+    yield from pixel_pictures(fit, "Kept: the hottest", most_of(fit, kept & has(DQ.HOT), "rate", SHOWN))
+    hit = most_of(fit, kept & has(DQ.JUMP_DET) & ~has(DQ.HOT), "scatter", FEW)
+    yield from pixel_pictures(fit, "Kept: hit by a cosmic ray", hit)
     quiet = np.flatnonzero(dq == 0)
-    quiet = quiet[np.linspace(0, quiet.size - 1, min(3, quiet.size)).astype(int)]
-    typical = [(int(fit.curves.y[i]), int(fit.curves.x[i])) for i in quiet]
-    yield from pixel_pictures(fit, "Typical pixels", typical)
+    evenly = np.linspace(0, quiet.size - 1, min(FEW, quiet.size)).astype(int)
+    yield from pixel_pictures(fit, "Typical pixels", quiet[evenly])
 
 
 def table_part(fit: Findings, bad_pixels: Table) -> Iterator[str]:
@@ -226,19 +228,19 @@ def picture(caption: str, draw: Callable, size: tuple[float, float] = PICTURE) -
 def framed(caption: str, fill: Callable, size: tuple[float, float]) -> str:
     """A figure that is filled by ``fill(figure)``, with its caption; where it cannot be, the reason."""
     try:
-        drawn = sketch(fill, size)
+        drawn = sketch(fill, size, caption)
     except HotfitError as error:
         drawn = f"<p class='absent'>Not made: {text(str(error))}.</p>"
     return f"<figure>{drawn}<figcaption>{text(caption)}</figcaption></figure>"
 
 
-def pixel_pictures(fit: Findings, title: str, pixels: list[tuple[int, int]]) -> Iterator[str]:
-    """Pictures of some pixels under a common head; nothing without pixels."""
-    if not pixels:
+def pixel_pictures(fit: Findings, title: str, index: np.ndarray) -> Iterator[str]:
+    """Pictures of some of the kept pixels under a common head; nothing without pixels."""
+    if index.size == 0:
         return
     yield f"<h3>{text(title)}</h3><div class='pictures pixels'>"
     names = ("rate", "rate_error", "misfit", "scatter")
-    for y, x in pixels:
+    for y, x in zip(fit.curves.y[index].tolist(), fit.curves.x[index].tolist(), strict=True):
         values = fit.values_at(np.array([y]), np.array([x]), names)
         rate, error, misfit, scatter = (float(values[name][0]) for name in names)
         flags = ", ".join(flag.name for flag in DQ if fit.dq[y, x] & flag and flag is not DQ.DO_NOT_USE)
@@ -258,11 +260,11 @@ def draw_pixel(fit: Findings, y: int, x: int, figure) -> None:
     fit.plot_residuals(y, x, ax=lower)
 
 
-def worst_of(fit: Findings, chosen: np.ndarray, by: str) -> list[tuple[int, int]]:
-    """Row and column of the chosen ones (P,) bool of the kept pixels, those with most of a map first."""
-    y, x = fit.curves.y[chosen], fit.curves.x[chosen]
-    order = np.argsort(-np.nan_to_num(fit.values_at(y, x, (by,))[by], nan=-np.inf), kind="stable")
-    return [(int(y[i]), int(x[i])) for i in order[:SHOWN]]
+def most_of(fit: Findings, chosen: np.ndarray, name: str, most: int) -> np.ndarray:
+    """Indices of at most that many of the chosen (P,) bool of the kept pixels, highest in a map first."""
+    index = np.flatnonzero(chosen)
+    values = fit.values_at(fit.curves.y[index], fit.curves.x[index], (name,))[name]
+    return index[np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:most]]
 
 
 def table(heads, rows) -> Iterator[str]:

@@ -10,10 +10,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from hotfit.curves import SAMPLES
 from hotfit.errors import HotfitError
 from hotfit.filed import filing
 from hotfit.hdus import IMAGES, from_hdus
-from hotfit.outputs import MAP_FILE, Extras, write_files
+from hotfit.outputs import MAP_FILE, NOTHING, Extras, write_files
 from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
 
@@ -22,8 +23,12 @@ __all__ = ["Extras", "check_output", "check_room", "filing", "new_directory", "r
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for _, dtype in (*IMAGES.values(), IMAGES["MASK"]))
 """Of dark_current.fits and mask.fits."""
 
-TEXT_SHARE, TEXT_BYTES = 0.04, 200_000
-"""What headers, tables and the list of bad pixels add to the images: a part of them, and a constant."""
+TEXT_SHARE, TEXT_BYTES = 0.04, 200_000 + 5 * SAMPLES
+"""What headers, tables and the list of bad pixels add to the images: a part of them, and a constant, with a
+value and its state for each sample that is kept."""
+
+REPORT_BYTES = 8_000_000
+"""Of a report, at most."""
 
 
 def write(
@@ -63,14 +68,14 @@ def write(
     return Path(directory)
 
 
-def check_room(directory, pixels: int) -> None:
+def check_room(directory, pixels: int, extras: Extras = NOTHING) -> None:
     """Raise HotfitError if there is no room for a result of that many pixels.
 
     An earlier result keeps its own room until the new one is in place; what killed runs left is removed.
     """
     directory = Path(directory)
     clear_rubbish(directory)
-    needed = room_of(pixels)
+    needed = room_of(pixels) + REPORT_BYTES * extras.report
     try:
         usage = shutil.disk_usage(next(place for place in directory.absolute().parents if place.exists()))
     except (OSError, StopIteration):

@@ -8,7 +8,7 @@ import numpy as np
 
 from hotfit import kernels
 from hotfit.calibrate import Calibration
-from hotfit.curves import DROPPED, LONGER, MISSING, SATURATED, USED, Curves
+from hotfit.curves import DROPPED, LONGER, MISSING, SAMPLES, SATURATED, USED, Curves
 from hotfit.darkset import DarkSet
 from hotfit.design import make_design, make_groups, make_limits
 from hotfit.findings import Findings
@@ -16,9 +16,6 @@ from hotfit.flags import DQ
 from hotfit.maps import TYPES, blocks
 from hotfit.portrait import SEVERITY
 from hotfit.samples import AT_ONCE, runs
-
-SAMPLES = 600_000
-"""Samples that are kept, about: 20 000 pixels of 30 frames, in some MB."""
 
 SCANNED = 1_000_000
 """Pixels of the rows that they are taken from."""

@@ -87,7 +87,7 @@ def test_notes_that_come_with_the_verdict_have_room_in_the_header(cube, tmp_path
         notes = ("note",) * number
         with FiledMaps(tmp_path / str(number), Findings(**findings | {"notes": notes})) as filed:
             filed.put(0, {name: getattr(held, name).ravel() for name in maps.TYPES})
-            filed.finish(Findings(**findings | {"notes": (*notes, *untested(held))}))
+            filed.finish(Findings(**findings | {"notes": (*notes, *untested(held))}), lambda _: held.curves)
         with fits.open(tmp_path / str(number) / "dark_current.fits", checksum=True) as opened:
             lengths.add(opened[0].fileinfo()["datLoc"])
             np.testing.assert_array_equal(opened[0].data, held.rate)

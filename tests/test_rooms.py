@@ -91,7 +91,7 @@ def modules_after(code):
     ("target", "rooms"),
     [
         ("numba", {"hotfit.jit"}),
-        ("matplotlib", {"hotfit.report"}),
+        ("matplotlib", {"hotfit.drawing", "hotfit.plots", "hotfit.closeups"}),
         ("tqdm", {"hotfit.cli"}),
         ("hotfit.cli", {"hotfit.__main__"}),
         ("hotfit.__main__", set()),
@@ -153,7 +153,7 @@ def test_importing_hotfit_costs_nothing():
 
 
 def test_the_api_itself_needs_neither_ccdproc_nor_matplotlib():
-    loaded = modules_after("import hotfit; hotfit.fit_darks, hotfit.DarkFit")
+    loaded = modules_after("import hotfit, hotfit.report; hotfit.fit_darks, hotfit.DarkFit, hotfit.read")
     assert "numba" in loaded
     assert not loaded & {"ccdproc", "matplotlib", "tqdm"}
 
