@@ -670,9 +670,9 @@ def test_room_that_a_killed_run_holds_is_free(tmp_path):
 @pytest.mark.parametrize("place", ["out", "a/b/out", ".", "../out"])
 def test_the_room_is_looked_for_where_the_result_will_be(tmp_path, monkeypatch, free, place):
     monkeypatch.chdir(tmp_path)
-    free(10**6)
+    free(10**7)
     store.check_room(place, 1000)
-    with pytest.raises(HotfitError, match="1 MB are free"):
+    with pytest.raises(HotfitError, match="10 MB are free"):
         store.check_room(place, 10**6)
     assert snapshot(tmp_path) == {}
 
