@@ -1,4 +1,4 @@
-"""The report in a headless browser: its table sorts and filters, nothing fails or asks others for anything."""
+"""The report in a headless browser: its table sorts and filters, nothing fails, nothing is loaded."""
 
 import shutil
 
