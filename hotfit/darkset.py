@@ -136,13 +136,17 @@ class DarkSet:
         height = sum(last - first for first, last in runs)
         out = np.empty((len(self.frames), height, self.shape[1]), self.dtype)
         for index, target in enumerate(out):
-            if self._cube is not None:
-                image = self._cube[self.order[index]].reshape(self.shape)
-                np.concatenate([image[first:last] for first, last in runs], out=target)
-            else:
-                with self._told(index):
-                    read_runs(self.frames[index].reader, runs, target)
+            self.sample_of(index, runs, target)
         return out.reshape(len(out), -1)
+
+    def sample_of(self, index: int, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+        """Read the same rows of frame `index` into `out`, (rows, columns) of `dtype`."""
+        if self._cube is not None:
+            image = self._cube[self.order[index]].reshape(self.shape)
+            np.concatenate([image[first:last] for first, last in runs], out=out)
+            return
+        with self._told(index):
+            read_runs(self.frames[index].reader, runs, out)
 
     def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
         with self._told(index):

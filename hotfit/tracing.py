@@ -15,7 +15,7 @@ from hotfit.findings import Findings
 from hotfit.flags import DQ
 from hotfit.maps import TYPES, blocks
 from hotfit.portrait import SEVERITY
-from hotfit.samples import AT_ONCE, runs
+from hotfit.samples import runs
 
 SCANNED = 1_000_000
 """Pixels of the rows that they are taken from."""
@@ -96,16 +96,14 @@ def worst(fit: Findings) -> np.ndarray:
 
 
 def read_pixels(darks: DarkSet, y, x) -> np.ndarray:
-    """Counts (P, N) of pixels that are sorted by rows."""
-    columns, frames = darks.shape[1], len(darks.frames)
-    counts = np.empty((y.size, frames), darks.dtype)
-    rows = np.unique(y)
-    at_once = max(1, AT_ONCE // (columns * frames))
-    for start in range(0, rows.size, at_once):
-        part = rows[start : start + at_once]
-        own = slice(*np.searchsorted(y, (part[0], part[-1] + 1)))
-        values = darks.sample(runs(part, part.size))
-        counts[own] = values[:, np.searchsorted(part, y[own]) * columns + x[own]].T
+    """Counts (P, N) of some pixels; each frame is opened once, and their rows of it are held."""
+    rows, place = np.unique(y, return_inverse=True)
+    wanted = runs(rows, rows.size)
+    held = np.empty((rows.size, darks.shape[1]), darks.dtype)
+    counts = np.empty((y.size, len(darks.frames)), darks.dtype)
+    for index in range(len(darks.frames)):
+        darks.sample_of(index, wanted, held)
+        counts[:, index] = held[place, x]
     return counts
 
 

@@ -77,7 +77,6 @@ def test_a_part_stands_for_the_whole(made, most, monkeypatch):
     cube, exposure, whole = made
     monkeypatch.setattr(tracing, "SAMPLES", most * exposure.size)
     monkeypatch.setattr(tracing, "SCANNED", 30 * 90)
-    monkeypatch.setattr(tracing, "AT_ONCE", 5 * 90 * exposure.size)
     curves = hotfit.fit_cube(cube, exposure).curves
     counted = curves.weight > 0
     assert most * 0.9 <= counted.sum() <= most
