@@ -180,10 +180,9 @@ def plot_statistics(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
         raise HotfitError("nothing was tested: that takes frames of equal exposure, or three exposure times")
     ax = new_axes(ax)
     lowest = 1.0
-    for (name, found), colour in zip(
-        tests.items(), (COLOURS[DQ.TELEGRAPH], COLOURS[DQ.NONLINEAR]), strict=False
-    ):
+    for name, found in tests.items():
         p = np.maximum(found.p, 1e-12)
+        colour = COLOURS[DQ.TELEGRAPH if name == "scatter" else DQ.NONLINEAR]
         ax.plot(p, found.share, color=colour, linewidth=1.6, drawstyle="steps-post", label=name)
         lowest = min(lowest, found.share[found.share > 0].min(initial=1.0))
     ends = np.array([lowest, 1.0])
@@ -195,14 +194,14 @@ def plot_statistics(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def by_flag(dq, flags=tuple(COLOURS)):
-    """Yield label, colour and mask (pixels,) of the pixels by their first flag; those with none first."""
+    """Yield label, colour and mask (pixels,) of the pixels by the first of these flags; others come first."""
     left = np.ones(dq.shape, bool)
     first = {}
     for flag in flags:
         first[flag] = left & ((dq & np.uint32(flag)) != 0)
         left &= ~first[flag]
     if left.any():
-        yield "no flag", QUIET, left
+        yield "other pixels", QUIET, left
     for flag in reversed(list(first)):
         if first[flag].any():
             yield flag.name, COLOURS[flag], first[flag]

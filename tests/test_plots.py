@@ -202,7 +202,7 @@ def test_short_and_long_shows_the_line_the_ceiling_and_the_flags(guide, axes):
     fit, _ = guide
     fit.plot_short_long(ax=axes)
     labels = {text.get_text() for text in axes.get_legend().get_texts()}
-    assert labels >= {"no flag", "HOT", "NONLINEAR", "TELEGRAPH", "proportional to time", "saturation"}
+    assert labels >= {"other pixels", "HOT", "NONLINEAR", "TELEGRAPH", "proportional to time", "saturation"}
     number = sum(len(points.get_offsets()) for points in axes.collections)
     assert number == fit.curves.y.size
     fit.plot_short_long(limit=2, ax=Figure().subplots())
@@ -216,7 +216,7 @@ def test_a_pixel_has_the_colour_of_its_first_flag():
     bits = [0, DQ.HOT, DQ.HOT | DQ.NONLINEAR | DQ.DO_NOT_USE, DQ.JUMP_DET, DQ.SATURATED | DQ.HOT]
     found = {label: mask.tolist() for label, _, mask in plots.by_flag(np.array(bits, np.uint32))}
     assert found == {
-        "no flag": [True, False, False, True, False],
+        "other pixels": [True, False, False, True, False],
         "HOT": [False, True, False, False, False],
         "SATURATED": [False, False, False, False, True],
         "NONLINEAR": [False, False, True, False, False],
