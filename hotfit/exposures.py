@@ -32,6 +32,7 @@ TIME_KEYS = ("TIME-OBS", "UT", "UTSTART", "UTC")
 """Keys of the begin; the time of day counts where DATE-OBS is a date alone."""
 
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
+LATEST = 1e6
 DAY = 86400.0
 
 MAYBE_KEYS = ("ITIME", "INTTIME", "TINT", "ELAPTIME", "EXPOTIME", "SHUTTIME", "EXP")
@@ -185,7 +186,7 @@ def _check_agreement(headers: Headers, key: str, seconds: float, name: str, give
 def begun_of(headers: Headers) -> float:
     """Return the modified Julian date (UTC) at which a frame began, NaN if the header does not say."""
     begun = headers.number(MJD_KEYS)
-    if not math.isnan(begun):
+    if 0 < begun < LATEST:
         return begun
     date, time = (str(headers.first(keys)[1] or "").strip() for keys in (("DATE-OBS",), TIME_KEYS))
     try:

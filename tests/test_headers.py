@@ -164,3 +164,27 @@ def test_set_is_sorted_by_exposure():
     assert list(darks.exposure) == [0, 10, 60, 60.1]
     assert list(darks.group) == [0, 1, 2, 2]
     np.testing.assert_allclose(darks.group_exposure, [0, 10, 60.05])
+
+
+@pytest.mark.parametrize(
+    ("cards", "mjd"),
+    [
+        ({"DATE-OBS": "2019-09-06T19:39:32.937"}, 58732.819131215276),
+        ({"DATE-OBS": "2019-09-06T19:39:32.937Z"}, 58732.819131215276),
+        ({"DATE-OBS": "2019-09-06", "TIME-OBS": "12:00:00"}, 58732.5),
+        ({"DATE-OBS": "2019-09-06", "UT": "18:00:00.00"}, 58732.75),
+        ({"MJD-OBS": 58732.25, "DATE-OBS": "2019-09-06T19:39:32"}, 58732.25),
+        ({"MJD-OBS": "unknown", "DATE-OBS": "2019-09-06T06:00:00"}, 58732.25),
+        ({}, math.nan),
+        ({"DATE-OBS": ""}, math.nan),
+        ({"DATE-OBS": "2019-09-06"}, math.nan),
+        ({"DATE-OBS": "06/09/19"}, math.nan),
+        ({"DATE-OBS": 2019}, math.nan),
+        ({"DATE-OBS": "9999-99-99T00:00:00"}, math.nan),
+        ({"MJD-OBS": 1e300}, math.nan),
+        ({"MJD-OBS": 0}, math.nan),
+    ],
+)
+def test_when_a_frame_began(cards, mjd):
+    images = [make_hdu(**{key.replace("-", "_"): value for key, value in cards.items()}) for _ in range(2)]
+    assert open_darks(images).frames[0].begun == pytest.approx(mjd, abs=1e-9, nan_ok=True)

@@ -774,6 +774,40 @@ def test_read_of_a_spoilt_result(stored, tmp_path, kind):
     assert "not a whole result" in refusal(edited(stored, tmp_path / "spoilt.fits", SPOILT[kind]))
 
 
+def test_what_an_older_version_did_not_write_is_named(stored, tmp_path):
+    def as_of_old(hdus):
+        for name in ("SLOPEERR", "MISFIT"):
+            del hdus[name]
+        hdus[0].header["CREATOR"] = "hotfit 0.0.3"
+
+    said = refusal(edited(stored, tmp_path / "old.fits", as_of_old))
+    assert "it lacks SLOPEERR, MISFIT, and was made by hotfit 0.0.3" in said
+    assert said.endswith("make it again")
+
+
+def test_results_of_before_there_were_pictures_are_read(stored, fit, tmp_path):
+    def as_of_old(hdus):
+        del hdus["CURVES"], hdus[0].header["NCURVES"]
+        frames = Table.read(hdus["FRAMES"])
+        frames.remove_column("mjd")
+        hdus["FRAMES"] = fits.table_to_hdu(frames)
+        hdus[-2].name = "FRAMES"
+
+    read = hotfit.read(edited(stored, tmp_path / "old.fits", as_of_old))
+    assert_same_bits(read.rate, fit.rate, "rate")
+    assert read.curves is None
+    with pytest.raises(HotfitError, match="older version, which kept no samples for pictures; make it again"):
+        read.plot_histogram()
+    with pytest.raises(HotfitError, match="older version, which did not keep when"):
+        read.plot_frames(against="time")
+    assert hotfit.read(read.write(tmp_path / "again")).curves is None
+
+
+def test_a_file_that_lost_its_samples_is_not_taken_for_an_old_one(stored, tmp_path):
+    path = edited(stored, tmp_path / "cut.fits", lambda hdus: hdus.pop(hdus.index_of("CURVES")))
+    assert "it lacks CURVES" in refusal(path)
+
+
 def test_read_of_an_unreadable_header(stored, tmp_path):
     spoilt = bytearray((stored / "dark_current.fits").read_bytes())
     place = spoilt.index(b"RDNOISE =") + 10
