@@ -24,8 +24,8 @@ COLOURS = {
     DQ.UNRELIABLE_SLOPE: "#0072b2",
     DQ.NONLINEAR: "#d55e00",
     DQ.TELEGRAPH: "#cc79a7",
-    DQ.UNRELIABLE_BIAS: "#009e73",
     DQ.SATURATED: "#56b4e9",
+    DQ.UNRELIABLE_BIAS: "#009e73",
     DQ.HOT: "#e69f00",
 }
 """Of pixels with a flag, the first that they have: of Okabe and Ito, to be told apart by all eyes."""
