@@ -1,8 +1,8 @@
 """What the report says to its pictures: what they show, and what to look for."""
 
 OFFSET = (
-    "the level of each frame against the others. A trend with time is a bias that drifts; a frame that "
-    "stands apart is worth a look."
+    "the level of each frame over that of the set. A trend is a bias that drifts; a frame that stands "
+    "apart is worth a look."
 )
 
 SCALE = (
@@ -37,10 +37,15 @@ STATISTICS = (
     "whole length means that the noise model is wrong."
 )
 
-NULL = (
-    "{test} of the quiet pixels is {null:.3f} times what the noise model expects. The tests allow for "
-    "this factor; far from 1 it says that gain, read noise or weights are not right."
+RULES = (
+    "Significant means a share of {fdr:g} false ones among the flagged. NONLINEAR: the line misses some "
+    "exposure by more than {min_sigma:g} single-frame sigmas and {tolerance:.3g} % of the dark signal. "
+    "TELEGRAPH: the scatter holds more than {min_sigma:g} sigmas beyond the noise."
 )
+
+NULL = "{test} of the quiet pixels is {null:.3f} times what the noise model expects."
+
+SHARED = "The tests allow for it; far from 1 it says that gain, read noise or weights are not right."
 
 PIXELS = (
     "Above: counts against exposure, with the fitted line and the errors of single frames. Below: what "

@@ -44,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--report", action="store_true", help="write report.html too (needs matplotlib)")
     add(
         "--export",
+        action="append",
+        default=[],
         metavar="PROGRAM",
         help="write a list of the masked pixels for siril, ds9, or both: siril,ds9",
     )
@@ -268,7 +270,7 @@ def extras_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
     from hotfit.export import check_exports
     from hotfit.store import Extras
 
-    names = [name.strip().lower() for name in (options.export or "").split(",") if name.strip()]
+    names = [name.strip().lower() for name in ",".join(options.export).split(",") if name.strip()]
     try:
         check_exports(names)
     except HotfitError as error:

@@ -56,9 +56,9 @@ def plot_frames(
     exposure = np.asarray(frames["exposure"], float)
     error = np.asarray(frames[f"{quantity}_error"], float)
     ax.errorbar(place, frames[quantity], error, fmt="none", ecolor=QUIET, elinewidth=0.8, zorder=1)
-    for order, k in enumerate(np.unique(frames["group"])):
+    for k in np.unique(frames["group"]):
         own = np.asarray(frames["group"]) == k
-        colour = palette(order / max(int(frames["group"][-1]), 1))
+        colour = palette(k / max(int(frames["group"][-1]), 1))
         ax.scatter(
             place[own], frames[quantity][own], s=18, color=colour, label=f"{exposure[own][0]:g} s", zorder=2
         )

@@ -50,7 +50,7 @@ EXPORTS: dict[str, tuple[str, Lines]] = {
 
 def check_exports(names: Iterable[str]) -> tuple[str, ...]:
     """The names of the programs, each once; raises HotfitError if there is no list for one."""
-    names = (names,) if isinstance(names, str) else names
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else tuple(names)
     for name in names:
         if name not in EXPORTS:
             raise HotfitError(f"export={name!r}: choose from {', '.join(EXPORTS)}")

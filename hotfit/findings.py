@@ -38,6 +38,8 @@ class Findings(Pictures):
         The thresholds used.
     bias_subtracted : bool
         Whether the line goes through the origin.
+    charge_floor : float
+        adu; what an intercept has above it counts as charge gathered during readout. inf: nothing does.
     hot_limit : float
         The rate above which a pixel is HOT, in `unit`.
     lack_of_fit_null, scatter_null : float
@@ -58,6 +60,7 @@ class Findings(Pictures):
     detector: Detector
     rules: Rules
     bias_subtracted: bool
+    charge_floor: float
     hot_limit: float
     lack_of_fit_null: float
     scatter_null: float

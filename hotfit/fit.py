@@ -218,6 +218,7 @@ def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
         detector=calibration.detector,
         rules=rules,
         bias_subtracted=bias_subtracted,
+        charge_floor=float(calibration.noise.floor),
         hot_limit=np.nan,
         lack_of_fit_null=np.nan,
         scatter_null=np.nan,

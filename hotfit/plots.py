@@ -36,6 +36,9 @@ LINE = "#009e73"
 MOST_EXPOSURES = 6
 """Histograms in one picture."""
 
+BEYOND = 4.0
+"""Times the ceiling of the longest exposure that its picture reaches."""
+
 MAP_SIDE = 900
 """Pixels of the picture of a map, at most, along its longer side."""
 
@@ -79,7 +82,8 @@ def plot_short_long(fit: Findings, *, limit: float | None = None, ax: "Axes | No
     ----------
     fit : DarkFit
     limit : float, optional
-        Largest dark current to show, in the unit of the map; all of them by default.
+        Largest dark current to show, in the unit of the map; by default all of them, or up to well beyond the
+        ceiling at which the longest exposure is saturated.
     ax : Axes, optional
         Where to draw; a new figure by default.
 
@@ -96,7 +100,8 @@ def plot_short_long(fit: Findings, *, limit: float | None = None, ax: "Axes | No
     if not np.isfinite(short + long).any():
         raise HotfitError("no pixel has samples of both the shortest and the longest exposure")
     ax = new_axes(ax)
-    top = np.nanmax([short, long]) if limit is None else limit
+    ceiling = rate_ceiling(fit, shown.exposure[-1])
+    top = min(np.nanmax([short, long]), BEYOND * ceiling) if limit is None else limit
     bottom = max(-0.05 * top, np.nanmin([short, long])) if limit is None else -0.1 * limit
     dq = fit.dq[curves.y, curves.x]
     for label, colour, chosen in by_flag(dq):
@@ -112,14 +117,13 @@ def plot_short_long(fit: Findings, *, limit: float | None = None, ax: "Axes | No
             rasterized=True,
         )
     ax.axline((0, 0), slope=1, color=LINE, linewidth=1.2, label="proportional to time")
-    ceiling = rate_ceiling(fit, shown.exposure[-1])
     if np.isfinite(ceiling) and ceiling < 1.2 * top:
         ax.axhline(ceiling, color=COLOURS[DQ.SATURATED], linestyle="--", linewidth=1.2, label="saturation")
     ax.set(xlim=(bottom, 1.03 * top), ylim=(bottom, 1.03 * top))
     unit = spelled(fit.unit)
     ax.set_xlabel(f"dark current from {shown.exposure[0]:g} s, {unit}")
     ax.set_ylabel(f"dark current from {shown.exposure[-1]:g} s, {unit}")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", markerscale=2)
     return ax
 
 

@@ -91,6 +91,11 @@ def by_exposure(fit: "Findings") -> ByExposure:
 def residuals(fit: "Findings", y: int, x: int) -> Residuals:
     """Samples of the pixel in row `y` and column `x` about its line."""
     curves, frames = curves_of(fit), fit.frames
+    rows, columns = fit.dq.shape
+    if not (0 <= y < rows and 0 <= x < columns):
+        raise HotfitError(
+            f"pixel ({y}, {x}): is outside the image, which has {rows} rows and {columns} columns"
+        )
     index = curves.find(y, x)
     if index is None:
         near = np.argmin(np.hypot(curves.y.astype(float) - y, curves.x.astype(float) - x))
@@ -102,11 +107,9 @@ def residuals(fit: "Findings", y: int, x: int) -> Residuals:
     rate, intercept = (float(values[name][0]) for name in ("rate", "intercept"))
     gain = in_map_unit(fit)
     grown = rate / gain * np.asarray(frames["exposure"] * frames["scale"])
-    sigma = np.sqrt(
-        (fit.detector.read_noise / gain) ** 2
-        + fit.detector.step**2 / 12
-        + (np.maximum(grown, 0) / gain if np.isfinite(fit.detector.gain) else 0)
-    )
+    charge = np.maximum(grown + max(intercept - fit.charge_floor, 0), 0)
+    shot = charge / gain if np.isfinite(fit.detector.gain) else 0.0
+    sigma = np.sqrt((fit.detector.read_noise / gain) ** 2 + fit.detector.step**2 / 12 + shot)
     return Residuals(
         exposure=np.asarray(frames["exposure"]),
         counts=curves.counts[index] - (0.0 if np.isnan(rate) else np.asarray(frames["offset"])),

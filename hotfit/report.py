@@ -14,7 +14,7 @@ import hotfit
 from hotfit import captions
 from hotfit.drawing import check_matplotlib, sketch
 from hotfit.errors import HotfitError, printable
-from hotfit.findings import Findings
+from hotfit.findings import Findings, spelled
 from hotfit.flags import DQ, MEANING
 from hotfit.portrait import SEVERITY, zoom_limit
 from hotfit.wording import summary_of
@@ -93,6 +93,8 @@ def headline(facts: dict) -> Iterator[str]:
         if flag is not DQ.DO_NOT_USE
     )
     yield from table(("flag", "pixels", "masked", "meaning"), rows)
+    rules = facts["rules"] | {"tolerance": 100 * facts["rules"]["tolerance"]}
+    yield f"<p class='soft'>{text(captions.RULES.format(**rules))}</p>"
     if facts["notes"]:
         yield "<h3>Notes</h3><ul>"
         yield from (f"<li>{text(note)}</li>" for note in facts["notes"])
@@ -170,6 +172,7 @@ def statistics_part(fit: Findings, facts: dict) -> Iterator[str]:
     for test, null in (("Scatter", facts["scatter_null"]), ("Lack of fit", facts["lack_of_fit_null"])):
         if null is not None:
             yield f"<p>{captions.NULL.format(test=test, null=null)}</p>"
+    yield f"<p>{captions.SHARED}</p>"
     yield "</div></div>"
 
 
@@ -195,8 +198,8 @@ def pixels_part(fit: Findings) -> Iterator[str]:
     hit = most_of(fit, kept & has(DQ.JUMP_DET) & ~has(DQ.HOT), "scatter", FEW)
     yield from pixel_pictures(fit, "Kept: hit by a cosmic ray", hit)
     quiet = np.flatnonzero(dq == 0)
-    evenly = np.linspace(0, quiet.size - 1, min(FEW, quiet.size)).astype(int)
-    yield from pixel_pictures(fit, "Typical pixels", quiet[evenly])
+    inside = np.linspace(0, quiet.size, FEW + 2).astype(int)[1:-1]  # not at the edges
+    yield from pixel_pictures(fit, "Typical pixels", quiet[inside] if quiet.size > FEW else quiet)
 
 
 def table_part(fit: Findings, bad_pixels: Table) -> Iterator[str]:
@@ -209,7 +212,8 @@ def table_part(fit: Findings, bad_pixels: Table) -> Iterator[str]:
     yield f"<select id='reason'><option value=''>all</option>{reasons}</select>"
     yield f"<span id='shown'>{len(worst)}</span> shown</p>"
     yield "<div class='scroll'><table class='sortable'><thead><tr>"
-    yield "".join(f"<th><button type='button'>{name}</button></th>" for name in worst.colnames)
+    for name in worst.colnames:
+        yield f"<th{IN_WORDS * (name == 'reasons')}><button type='button'>{name}</button></th>"
     yield "</tr></thead><tbody>"
     for row in worst:
         cells = "".join(cell(row[name]) for name in worst.colnames)
@@ -246,7 +250,7 @@ def pixel_pictures(fit: Findings, title: str, index: np.ndarray) -> Iterator[str
         flags = ", ".join(flag.name for flag in DQ if fit.dq[y, x] & flag and flag is not DQ.DO_NOT_USE)
         found = "no rate"
         if np.isfinite(rate):
-            found = f"{rate:.4g} ± {error:.2g}; largest miss {misfit:.2g} sigma"
+            found = f"{rate:.4g} ± {error:.2g} {spelled(fit.unit)}; largest miss {misfit:.3g} sigma"
         spread = f", scatter {scatter:.3g} times the expected" * bool(np.isfinite(scatter))
         caption = f"x = {x}, y = {y}: {found}{spread}. {flags or 'No flag.'}"
         yield framed(caption, partial(draw_pixel, fit, y, x), SMALL)
@@ -270,7 +274,7 @@ def most_of(fit: Findings, chosen: np.ndarray, name: str, most: int) -> np.ndarr
 def table(heads, rows) -> Iterator[str]:
     """A plain table."""
     yield "<div class='scroll'><table><thead><tr>"
-    yield "".join(f"<th{IN_WORDS * (head == 'meaning')}>{text(head)}</th>" for head in heads)
+    yield "".join(f"<th{IN_WORDS * (head in ('masked', 'meaning'))}>{text(head)}</th>" for head in heads)
     yield "</tr></thead><tbody>"
     for row in rows:
         yield "<tr>" + "".join(cell(value) for value in row) + "</tr>"

@@ -20,7 +20,7 @@ from hotfit.samples import runs
 SCANNED = 1_000_000
 """Pixels of the rows that they are taken from."""
 
-WORST = 12
+WORST = 64
 """Pixels of each reason that are kept wherever they are."""
 
 ODD = np.uint32(sum(DQ) - DQ.JUMP_DET)

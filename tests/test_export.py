@@ -101,6 +101,12 @@ def test_a_program_without_a_list_is_refused(fit, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("names", ["siril,ds9", "siril, ds9", ("siril", "ds9"), ["ds9", "siril", "ds9"]])
+def test_several_programs_are_named_in_a_list_or_with_commas(fit, tmp_path, names):
+    written = {path.name for path in fit.write(tmp_path / "out", export=names).iterdir()}
+    assert written >= {"bad_pixels.lst", "bad_pixels.reg"}
+
+
 def test_a_result_with_lists_can_be_replaced(fit, tmp_path):
     fit.write(tmp_path / "out", export=("siril", "ds9"))
     fit.write(tmp_path / "out", overwrite=True)

@@ -119,6 +119,19 @@ def test_residuals_are_about_the_line(guide):
     assert np.sum(pulls**2) / (len(quiet) * spare) == pytest.approx(1, abs=0.03)
 
 
+def test_charge_of_the_readout_is_in_the_noise_of_hot_pixels():
+    rng = np.random.default_rng(3)
+    exposure = np.repeat([0.0, 30.0, 60.0], 10)
+    rate, readout = 40.0, 5000.0
+    electrons = np.zeros((30, 40, 40))
+    electrons[:, 5:8] = rng.poisson(readout + rate * exposure[:, None, None], (30, 3, 40))
+    cube = 1000 + electrons / 2 + rng.normal(0, 4, electrons.shape)
+    fit = hotfit.fit_cube(np.round(cube).astype(np.uint16), exposure, gain=2.0)
+    pulls = [portrait.residuals(fit, 6, x) for x in range(40)]
+    squares = np.mean([((seen.counts - seen.line) / seen.sigma) ** 2 for seen in pulls])
+    assert squares * 30 / 28 == pytest.approx(1, abs=0.12)
+
+
 def test_p_values_of_good_pixels_are_even(guide):
     fit, _ = guide
     for name, found in portrait.p_values(fit).items():
@@ -287,6 +300,8 @@ def test_what_cannot_be_drawn_says_why(guide):
         fit.plot_frames(quantity="rate")
     with pytest.raises(HotfitError, match="against='moon': choose temperature, time or exposure"):
         fit.plot_frames(against="moon")
+    with pytest.raises(HotfitError, match=r"pixel \(160, 0\): is outside the image, which has 160 rows"):
+        fit.plot_pixel(160, 0)
     few = replace(fit, curves=type(fit.curves)(**{k: v[:1] for k, v in vars(fit.curves).items()}))
     with pytest.raises(HotfitError, match=r"pixel \(3, 4\): no samples.*nearest of fit.curves is \(0, 0\)"):
         few.plot_pixel(3, 4)

@@ -57,7 +57,17 @@ def made(tmp_path_factory):
     """The result of the command line on files, with its report, and the fit."""
     folder = tmp_path_factory.mktemp("report")
     hotfit.simulate.write(folder / "darks", "guide", shape=(120, 90), repeats=4, seed=5, odd=30)
-    arguments = [str(folder / "darks"), "-o", str(folder / "out"), "-q", "--report", "--export", "ds9,siril"]
+    arguments = [
+        str(folder / "darks"),
+        "-o",
+        str(folder / "out"),
+        "-q",
+        "--report",
+        "--export",
+        "ds9",
+        "--export",
+        "siril",
+    ]
     assert cli.main(arguments) == 0
     return folder / "out", hotfit.read(folder / "out")
 

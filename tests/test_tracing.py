@@ -93,6 +93,7 @@ def test_a_part_stands_for_the_whole(made, most, monkeypatch):
 def test_the_worst_of_each_reason_are_kept(made, reason, severity, monkeypatch):
     cube, exposure, whole = made
     monkeypatch.setattr(tracing, "SAMPLES", exposure.size)  # next to nothing else
+    monkeypatch.setattr(tracing, "WORST", 12)
     curves = hotfit.fit_cube(cube, exposure).curves
     y, x = np.nonzero(whole.mask & ((whole.dq & DQ[reason]) != 0))
     assert y.size > tracing.WORST
