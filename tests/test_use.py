@@ -85,7 +85,7 @@ def test_frames_are_combined_without_the_masked_pixels(made):
     frames = [calibrated(science(truth, seed), out) for seed in range(3, 8)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pixels without a rate, which are nan and masked
-        combined = ccdproc.combine(frames, method="average", sigma_clip=True)
+        combined = ccdproc.combine(frames, method="median")  # ccdproc 2.4 forgets masks where it clips
     mask = hotfit.read(out).mask
     np.testing.assert_array_equal(combined.mask, mask)
     assert np.all(np.isfinite(combined.data[~mask]))
