@@ -1,12 +1,11 @@
-"""The command line: options, the table of frames, progress, the summary and the exit code.
+"""The command line: the table of frames, progress, the summary and the exit code.
 
-The only room that prints. Everything heavy is imported after the options are understood.
+The only room that prints; `options.py` says what may be asked. Everything heavy is imported after that.
 """
 
 import argparse
 import gc
 import json
-import math
 import os
 import signal
 import sys
@@ -17,90 +16,10 @@ from typing import NoReturn
 
 from hotfit import __version__
 from hotfit.errors import HotfitError, printable
+from hotfit.options import build_parser
 
 ONLY = ""
 """Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
-
-EPILOG = """\
-FRAME is a FITS file, a directory, a glob pattern (quoted or not) or @list: a text file with one file
-a line and, if you like, its exposure in seconds behind it. Bias frames are darks of 0 s: list them too.
-"""
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All options, with the names of the arguments of `hotfit.fit_darks`."""
-    parser = argparse.ArgumentParser(
-        prog="hotfit",
-        description="Fit dark counts against exposure time in every pixel; write the rates and a mask.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("frames", nargs="+", metavar="FRAME", help="raw darks and bias frames")
-    add = parser.add_argument_group("output").add_argument
-    add(
-        "-o", "--output", default="hotfit-out", metavar="DIR", help="directory to make (default: %(default)s)"
-    )
-    add("--overwrite", action="store_true", help="replace an earlier result in DIR")
-    add("--report", action="store_true", help="write report.html too (needs matplotlib)")
-    add(
-        "--export",
-        action="append",
-        default=[],
-        metavar="PROGRAM",
-        help="write a list of the masked pixels for siril, ds9, or both: siril,ds9",
-    )
-    add("--dry-run", action="store_true", help="say what would be fitted, and stop")
-    add("--json", action="store_true", help="print frames and summary as JSON")
-    add("-q", "--quiet", action="store_true", help="print nothing but errors")
-    add("-v", "--verbose", action="store_true", help="print every frame's offset, scale and dropped samples")
-    add = parser.add_argument_group("detector (measured from the darks by default)").add_argument
-    add("--gain", type=above_zero, metavar="E/ADU", help="gain in e-/adu")
-    add("--read-noise", type=above_zero, metavar="E", help="read noise in e-")
-    add("--saturation", type=above_zero, metavar="ADU", help="level from which samples are not used")
-    add("--bias-subtracted", action="store_true", help="fit a line through the origin")
-    add = parser.add_argument_group("what is flagged and masked").add_argument
-    add("--hot", type=float, metavar="RATE", help="HOT above this rate, in the unit of the map")
-    add("--fdr", type=float, metavar="Q", help="accepted false share of significant pixels (default: 0.01)")
-    add("--tolerance", type=float, metavar="F", help="least misfit over largest dark signal (default: 0.01)")
-    add("--min-sigma", type=float, metavar="S", help="least misfit, scatter, in sigmas (default: 1.0)")
-    add("--bad", metavar="FLAG,FLAG", help="mask these (default: TELEGRAPH,NONLINEAR,UNRELIABLE_SLOPE)")
-    add = parser.add_argument_group("reading").add_argument
-    add("--exposure-key", metavar="KEY", help="header key of the exposure time")
-    add("--exposure-unit", choices=("s", "ms", "us", "min"), help="its unit (default: s)")
-    add(
-        "--temperature-tolerance",
-        type=not_negative,
-        metavar="K",
-        default=1.0,
-        help="largest difference (default: %(default)s)",
-    )
-    add(
-        "--mixed",
-        metavar="KEY,KEY",
-        help="header keys in which frames may differ; IMAGETYP, NCOMBINE: any type, masters",
-    )
-    add("--ext", metavar="N|NAME|all", help="extension with the image (default: the first with one)")
-    add("--trim", metavar="SECTION", help="what to keep, [x1:x2,y1:y2], or the header key that says it")
-    add("--overscan", metavar="SECTION", help="where the bias level is measured, in the same way")
-    add = parser.add_argument_group("machine").add_argument
-    add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
-    add(
-        "--memory",
-        type=above_zero,
-        metavar="MB",
-        default=256.0,
-        help="frames and maps held at once (default: %(default)s)",
-    )
-    parser.add_argument("--version", action="version", version=f"hotfit {__version__}")
-    return parser
-
-
-def positive(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    value = number(text)
-    if not (value >= 1 and value % 1 == 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
-    return int(value)
 
 
 def command() -> NoReturn:
@@ -131,30 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return fail("interrupted; nothing was written", 130)
     return 0
-
-
-def number(text: str) -> float:
-    """A number, for argparse."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def above_zero(text: str) -> float:
-    """A number above zero, for argparse."""
-    value = number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero, or not finite")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """A number of zero or more, for argparse."""
-    value = number(text)
-    if math.isnan(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not zero or more")
-    return value
 
 
 def say_all(*parts: Iterable[str]) -> None:
