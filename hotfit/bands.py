@@ -1,6 +1,7 @@
 """Bands of rows go through the kernel in threads, and their maps to whoever keeps them."""
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +17,37 @@ MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
 """Of one pixel in all maps."""
 
 
-def fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress) -> np.ndarray:
+class Fitting(NamedTuple):
+    """What the kernel needs to fit, beside samples or sums."""
+
+    groups: kernels.Groups
+    noise: kernels.Noise
+    limits: kernels.Limits
+    unit: np.float32  # turns a slope into a rate
+
+
+def fitting_of(darks, calibration, design: kernels.Design) -> Fitting:
+    """Of a set of darks that is calibrated."""
+    gain = calibration.detector.gain
+    return Fitting(
+        groups=make_groups(design),
+        noise=kernels.Noise(*map(np.float32, calibration.noise)),
+        limits=make_limits(darks, calibration),
+        unit=np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1]),
+    )
+
+
+def fit_bands(
+    darks, calibration, bias_subtracted, maps, workers, memory, progress, gather=None
+) -> np.ndarray:
     """Run the kernel over bands of rows in threads, into `maps`, a keeper as in `hotfit.maps`.
 
-    Returns the samples left out by frame, (2, N): saturated, dropped.
+    Returns the samples left out by frame, (2, N): saturated, dropped. Every band of samples is shown to
+    ``gather(first, last, samples, start, fitting)``, with arguments as in `hotfit.gathering.Gathering.take`.
     """
     design = make_design(darks, calibration, bias_subtracted)
-    groups = make_groups(design)
-    noise = kernels.Noise(*map(np.float32, calibration.noise))
-    limits = make_limits(darks, calibration)
-    gain = calibration.detector.gain
-    unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
+    fitting = fitting_of(darks, calibration, design)
+    groups, noise, limits, unit = fitting
     rows, columns = darks.shape
     counts = np.zeros((2, len(darks.frames)), np.int64)
     bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
@@ -38,6 +59,8 @@ def fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progre
         samples, start = darks.samples(first, last, of_thread.samples)
         band, own = maps.band(first, last), np.zeros_like(counts)
         kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, kernels.Maps(**band), own)
+        if gather is not None:
+            gather(first, last, samples, start, fitting)
         maps.put(first, band)
         return last - first, own
 

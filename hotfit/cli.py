@@ -110,7 +110,8 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 def run_image(found, label: str, made, options: argparse.Namespace, rules, extras) -> dict:
     """Show, fit and write one image of the darks; returns what was told of it, as data."""
     from hotfit import store, wording
-    from hotfit.darkset import check_exposures, remarks_on
+    from hotfit.darkset import remarks_on
+    from hotfit.grouping import check_exposures
 
     talk = not (options.quiet or options.json)
     roll = found.images[label]

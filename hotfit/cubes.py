@@ -5,9 +5,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hotfit.darkset import DarkSet, assemble_set, group_exposures
+from hotfit.darkset import DarkSet, assemble_set
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame
+from hotfit.grouping import group_exposures
 from hotfit.readers import ArrayRows, Coding
 
 

@@ -72,7 +72,12 @@ class Roll:
         HotfitError
             What `check` raises, or a frame cannot be unpacked.
         """
-        notes = self.check()
+        return self.assemble(self.check(), own=own)
+
+    def assemble(self, notes: tuple[str, ...] = (), *, own: bool = False) -> DarkSet:
+        """Make the frames a set, unchecked: they may be few. Parameters as in `open`; notes are the set's."""
+        if not self.frames:
+            self.check()
         scratch = Scratch()
         frames = [unpacked(frame, scratch, self._containers) for frame in self.frames]
         pedestal, ceiling = 0.0, math.nan
@@ -84,6 +89,8 @@ class Roll:
             notes=notes,
             pedestal=pedestal,
             ceiling=ceiling,
+            options=self._options,
+            temperature_tolerance=self._temperature_tolerance,
             scratch=(scratch, self._containers) if own else (scratch,),
         )
 
@@ -192,13 +199,14 @@ def find_darks(
     containers = Scratch()
     found = [_read(source, options, containers) for source in find_sources(frames, exposure)]
 
-    def roll(items: list[Frame | Skipped]) -> Roll:
+    def roll(label: str, items: list[Frame | Skipped]) -> Roll:
+        own = options._replace(ext=int(label) if label.isdecimal() else label) if label != ONLY else options
         darks = sorted((item for item in items if isinstance(item, Frame)), key=_by_exposure)
         darks, masters = without_masters(darks, mixed)
         skipped = (*(item for item in items if isinstance(item, Skipped)), *masters)
-        return Roll(tuple(darks), skipped, options, temperature_tolerance, containers)
+        return Roll(tuple(darks), skipped, own, temperature_tolerance, containers)
 
-    return FoundDarks({label: roll(items) for label, items in _by_image(found).items()}, containers)
+    return FoundDarks({label: roll(label, items) for label, items in _by_image(found).items()}, containers)
 
 
 def _by_image(found: list[dict[str, Frame | Skipped]]) -> dict[str, list[Frame | Skipped]]:

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hotfit.checks import some_of
 from hotfit.errors import HotfitError
-from hotfit.exposures import SAME_EXPOSURE
 from hotfit.frames import Frame, Skipped
-from hotfit.headers import Claim
-from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs
+from hotfit.grouping import group_exposures
+from hotfit.headers import Claim, Options
+from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs, runs
+
+AS_FOUND = Options()
+"""What headers say is taken for true."""
 
 
 class Claims(NamedTuple):
@@ -59,6 +61,10 @@ class DarkSet:
         Overscan level that was subtracted, adu; 0 where none was.
     ceiling : float
         Highest count of the converter after that, adu; NaN where the counts themselves show it, or none.
+    options : Options
+        How the frames were read.
+    temperature_tolerance : float
+        K, within which they had to be.
     """
 
     frames: tuple[Frame, ...]
@@ -74,6 +80,8 @@ class DarkSet:
     order: np.ndarray
     pedestal: float
     ceiling: float
+    options: Options = field(repr=False)
+    temperature_tolerance: float
     _scratch: tuple[Scratch, ...] = field(repr=False)
     _cube: np.ndarray | None = field(default=None, repr=False)
 
@@ -148,6 +156,20 @@ class DarkSet:
         with self._told(index):
             read_runs(self.frames[index].reader, runs, out)
 
+    def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Read some pixels of every frame, given by row and column: ndarray, (P, N), of `dtype`.
+
+        Each frame is opened once, and the rows of the pixels are held of it.
+        """
+        rows, place = np.unique(y, return_inverse=True)
+        wanted = runs(rows, max(rows.size, 1))
+        held = np.empty((rows.size, self.shape[1]), self.dtype)
+        counts = np.empty((y.size, len(self.frames)), self.dtype)
+        for index in range(len(self.frames) if rows.size else 0):
+            self.sample_of(index, wanted, held)
+            counts[:, index] = held[place, x]
+        return counts
+
     def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
         with self._told(index):
             self.frames[index].reader.read(first, last, out)
@@ -173,58 +195,6 @@ class DarkSet:
         self.close()
 
 
-def group_exposures(exposure: ArrayLike, tolerance: float = SAME_EXPOSURE) -> tuple[np.ndarray, np.ndarray]:
-    """Put exposures that are equal but for clock jitter into groups.
-
-    Parameters
-    ----------
-    exposure : array_like, (N,)
-        Seconds, in any order.
-    tolerance : float
-        A time joins a group while it exceeds the group's shortest by no more than this fraction, so that
-        zero is equal to zero alone.
-
-    Returns
-    -------
-    group : ndarray, (N,) intp
-        Index of each exposure's group, in the order of the input.
-    group_exposure : ndarray, (K,) float64
-        Mean exposure of each group in seconds, ascending.
-
-    Raises
-    ------
-    HotfitError
-        The exposures are not one row of numbers, or one is negative, NaN or infinite.
-    """
-    times = np.asarray(exposure, dtype=np.float64)
-    if times.ndim != 1:
-        raise HotfitError(f"exposure: has shape {times.shape}; give one number of seconds per frame")
-    bad = np.flatnonzero(~(np.isfinite(times) & (times >= 0)))
-    if bad.size:
-        raise HotfitError(f"exposure: frame {bad[0] + 1} has {times[bad[0]]:g} s; give zero or more seconds")
-    order = np.argsort(times, kind="stable")
-    group = np.empty(times.size, dtype=np.intp)
-    shortest: list[float] = []
-    for index in order:
-        if not shortest or times[index] > shortest[-1] * (1 + tolerance):
-            shortest.append(times[index])
-        group[index] = len(shortest) - 1
-    # Averaging the excess over the shortest keeps a group of equal times exactly at that time.
-    base = np.array(shortest, dtype=np.float64)
-    excess = np.bincount(group, weights=times - base[group], minlength=base.size)
-    return group, base + excess / np.bincount(group, minlength=base.size)
-
-
-def check_exposures(exposure: ArrayLike) -> None:
-    """Raise HotfitError if all frames have the same exposure time (seconds)."""
-    times = group_exposures(exposure)[1]
-    if times[-1] == 0 or times.size < 2:
-        raise HotfitError(
-            f"{np.size(exposure)} frames, all of {times[0]:g} s: a dark rate needs two exposure times; add "
-            "darks of another exposure, or bias frames"
-        )
-
-
 def assemble_set(
     frames: Sequence[Frame],
     *,
@@ -232,22 +202,18 @@ def assemble_set(
     notes: tuple[str, ...] = (),
     pedestal: float = 0.0,
     ceiling: float = math.nan,
+    options: Options = AS_FOUND,
+    temperature_tolerance: float = math.inf,
     scratch: tuple[Scratch, ...] = (),
     order: np.ndarray | None = None,
     cube: np.ndarray | None = None,
 ) -> DarkSet:
     """Group frames that are sorted by exposure, and gather what their headers say."""
-    exposure = np.array([frame.exposure for frame in frames])
-    group, group_exposure = group_exposures(exposure)
     native = {frame.reader.coding.native for frame in frames}
     gain, gain_notes = _agreed([frame.gain_claims for frame in frames])
-    return DarkSet(
-        frames=tuple(frames),
-        exposure=exposure,
-        group=group,
-        group_exposure=group_exposure,
-        n_combined=np.array([frame.n_combined for frame in frames], dtype=np.intp),
-        shape=frames[0].shape,
+    members = assemble_members(frames, options, temperature_tolerance)
+    return replace(
+        members,
         dtype=UINT16 if native == {UINT16} else FLOAT32,
         claims=Claims(
             gain=gain,
@@ -257,11 +223,35 @@ def assemble_set(
         ),
         skipped=skipped,
         notes=(*remarks_on(frames), *gain_notes, *notes),
-        order=np.arange(len(frames)) if order is None else order,
+        order=members.order if order is None else order,
         pedestal=pedestal,
         ceiling=ceiling,
         _scratch=scratch,
         _cube=cube,
+    )
+
+
+def assemble_members(frames: Sequence[Frame], options: Options, temperature_tolerance: float) -> DarkSet:
+    """Group frames that are sorted by exposure, and whose rows need not be readable."""
+    exposure = np.array([frame.exposure for frame in frames])
+    group, group_exposure = group_exposures(exposure)
+    return DarkSet(
+        frames=tuple(frames),
+        exposure=exposure,
+        group=group,
+        group_exposure=group_exposure,
+        n_combined=np.array([frame.n_combined for frame in frames], dtype=np.intp),
+        shape=frames[0].shape,
+        dtype=FLOAT32,
+        claims=Claims(),
+        skipped=(),
+        notes=(),
+        order=np.arange(len(frames)),
+        pedestal=0.0,
+        ceiling=math.nan,
+        options=options,
+        temperature_tolerance=temperature_tolerance,
+        _scratch=(),
     )
 
 

@@ -14,6 +14,8 @@ from hotfit.hdus import images_of
 from hotfit.imagefile import ImageFile
 from hotfit.maps import TYPES, Block, Sample, Typical, stride, typical
 from hotfit.outputs import HDU_NAMES, MAP_FILE, NOTHING, Extras, complete
+from hotfit.statefile import SUMS_FILE
+from hotfit.sums import SumsFile
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -60,7 +62,7 @@ class FiledMaps:
         longest = replace(draft, notes=(*draft.notes, *untested(draft)))
         self.file = ImageFile(self.directory / MAP_FILE, images_of(longest))
         size = -(-self.dq.size // stride(self.dq.size))
-        self._of_thread = threading.local()
+        self._of_thread, self._stack = threading.local(), ExitStack()
         self._sample = Sample(*(np.empty(size, TYPES[name]) for name in Sample._fields))
 
     def band(self, first: int, last: int) -> dict[str, np.ndarray]:
@@ -95,6 +97,10 @@ class FiledMaps:
         """Evenly thinned pixels, gathered from the bands."""
         return self._sample
 
+    def new_sums(self, k: int) -> SumsFile:
+        """A keeper of the sums of exposure `k`, in a file of its own."""
+        return self._stack.enter_context(SumsFile(self.directory / SUMS_FILE.format(k), self.shape))
+
     def finish(self, findings: Findings, trace: Callable[[Findings], Curves]) -> FiledFit:
         """Write the flags, the curves that `trace` takes and all other files; the fit without its maps."""
         fit = FiledFit(**vars(findings), typical=typical(self._sample), file=self.file)
@@ -106,6 +112,7 @@ class FiledMaps:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         self.file.close()
 
 

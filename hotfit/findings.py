@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy import units
@@ -52,6 +53,8 @@ class Findings(Pictures):
         What a user should know: header values not used, frames with gaps in their headers.
     curves : Curves or None
         Samples of some pixels, for pictures; None in results of older versions.
+    state : hotfit.state.State, hotfit.statefile.Filed or None
+        What frames need to join or leave; None where it was not asked for.
     """
 
     dq: np.ndarray
@@ -68,6 +71,7 @@ class Findings(Pictures):
     lack_of_fit_limit: float
     notes: tuple[str, ...] = ()
     curves: Curves | None = None
+    state: Any = None
 
     def __repr__(self) -> str:
         rows, columns = self.dq.shape

@@ -14,13 +14,16 @@ from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.curves import Curves
 from hotfit.darks import open_darks
-from hotfit.darkset import DarkSet, check_exposures
+from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
+from hotfit.gathering import Gathering
+from hotfit.grouping import check_exposures
 from hotfit.jit import when_compiling
 from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
+from hotfit.sums import HeldSums
 from hotfit.tracing import take_curves
 from hotfit.verdict import decide
 
@@ -49,6 +52,7 @@ def fit_darks(
     trim: str | None = None,
     overscan: str | None = None,
     mixed: str | tuple[str, ...] = (),
+    updatable: bool = False,
     workers: int | None = None,
     memory: float = 256.0,
     progress: Progress | None = None,
@@ -71,6 +75,8 @@ def fit_darks(
         What is flagged and masked: see `hotfit.flags.Rules`.
     exposure_key, exposure_unit, temperature_tolerance, ext, trim, overscan, mixed
         How frames are read: see `hotfit.find_darks`.
+    updatable : bool
+        Keep what `DarkFit.update` and `DarkFit.remove` need: 16 bytes for each pixel and exposure time.
     workers : int, optional
         Threads; one for each core by default.
     memory : float
@@ -110,6 +116,7 @@ def fit_darks(
         given=given,
         bias_subtracted=bias_subtracted,
         rules=rules,
+        updatable=updatable,
         workers=workers,
         memory=memory,
         progress=progress,
@@ -177,39 +184,71 @@ class HeldMaps(ArrayMaps):
     def __init__(self, draft: Findings):
         super().__init__(draft.dq)
 
-    def finish(self, findings: Findings, trace: Callable[[Findings], Curves]) -> DarkFit:
+    def new_sums(self, k: int) -> HeldSums:
+        """A keeper of the sums of exposure `k`."""
+        return HeldSums(self.shape)
+
+    def finish(self, findings: Findings, trace: Callable[[Findings], Curves | None]) -> DarkFit:
         """The fit of these maps; `trace` takes the curves of a fit that has none."""
         fit = DarkFit(**vars(findings), **self.arrays)
         return replace(fit, curves=trace(fit))
 
 
-def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress, compiling=None):
+def fit_set(
+    darks,
+    keep,
+    *,
+    given,
+    bias_subtracted,
+    rules,
+    workers,
+    memory,
+    progress,
+    updatable=False,
+    compiling=None,
+):
     """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
 
     ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see
     `hotfit.maps`; what its `finish` makes of all findings is returned. `compiling` is called as in
     `hotfit.jit.when_compiling`.
     """
+    workers = checked_workers(workers, memory)
+    check_exposures(darks.exposure)
+    calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
+    draft = draft_of(darks, calibration, rules, bias_subtracted, (*darks.notes, *calibration.notes))
+    maps, gathering = keep(draft), None
+    if updatable:
+        keepers = [maps.new_sums(k) for k in range(darks.group_exposure.size)]
+        gathering = Gathering(darks, calibration, bias_subtracted, keepers)
+    gather = None if gathering is None else gathering.take
+    with nullcontext() if compiling is None else when_compiling(compiling):
+        counts = fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress, gather)
+    if gathering is not None:
+        draft = replace(draft, state=gathering.state())
+    trace = partial(take_curves, darks, calibration, bias_subtracted)
+    return finish_fit(draft, maps, frame_table(darks, calibration, counts), trace, workers)
+
+
+def finish_fit(draft: Findings, maps, frames, trace, workers: int):
+    """Flag the maps of a fit, whose table of frames is known now, and finish the result."""
+    exposures = np.unique(frames["group"]).size
+    design = len(frames), exposures, 1 if draft.bias_subtracted else 2
+    verdict = decide(maps, draft.rules, *design, workers)
+    notes = *draft.notes, *untested(verdict)
+    return maps.finish(replace(draft, **verdict._asdict(), frames=frames, notes=notes), trace)
+
+
+def checked_workers(workers: int | None, memory: float) -> int:
+    """How many threads there are to be; raises HotfitError if that, or the memory (MB), makes no sense."""
     if workers is not None and not (workers >= 1 and workers == int(workers)):
         raise HotfitError(f"workers={workers}: give a whole number of threads, 1 or more")
     if not memory > 0:
         raise HotfitError(f"memory={memory} MB: give a number above zero")
-    check_exposures(darks.exposure)
-    workers = workers or os.cpu_count() or 1
-    calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
-    draft = draft_of(darks, calibration, rules, bias_subtracted)
-    maps = keep(draft)
-    with nullcontext() if compiling is None else when_compiling(compiling):
-        counts = fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress)
-    design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
-    verdict = decide(maps, rules, *design, workers)
-    notes = *draft.notes, *untested(verdict)
-    frames = frame_table(darks, calibration, counts)
-    findings = replace(draft, **verdict._asdict(), frames=frames, notes=notes)
-    return maps.finish(findings, partial(take_curves, darks, calibration, bias_subtracted))
+    return workers or os.cpu_count() or 1
 
 
-def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
+def draft_of(darks, calibration, rules, bias_subtracted, notes) -> Findings:
     """What is known before the fit; flags and numbers of the verdict are still to come."""
     return Findings(
         dq=np.zeros(darks.shape, np.uint32),
@@ -224,5 +263,5 @@ def draft_of(darks, calibration, rules, bias_subtracted) -> Findings:
         scatter_null=np.nan,
         shared_degrees=np.nan,
         lack_of_fit_limit=np.nan,
-        notes=(*darks.notes, *calibration.notes),
+        notes=notes,
     )

@@ -109,17 +109,28 @@ def tables_of(fit: Findings) -> list:
 
 def from_hdus(opened: fits.HDUList) -> DarkFit:
     """The DarkFit whose HDUs these are."""
-    header = opened[0].header
     check_complete(opened)
-
-    def known(key):
-        return np.nan if header[key] is None else header[key]
-
     maps = {attribute: native(opened[name].data) for name, (attribute, _) in IMAGES.items()}
     del maps["mask"]  # a bit of dq
     for name, array in maps.items():
         if array.shape != maps["rate"].shape:
             raise ValueError(f"{name} has shape {array.shape}, the rate {maps['rate'].shape}")
+    return DarkFit(**maps, **numbers_of(opened))
+
+
+def findings_from(opened: fits.HDUList) -> Findings:
+    """The same without its maps, of which none is read: no flag is set."""
+    check_complete(opened)
+    return Findings(dq=empty(opened[0].shape, np.uint32), **numbers_of(opened))
+
+
+def numbers_of(opened: fits.HDUList) -> dict:
+    """All findings but maps, by the names of their attributes."""
+    header = opened[0].header
+
+    def known(key):
+        return np.nan if header[key] is None else header[key]
+
     detector = Detector(
         gain=known("EGAIN"),
         gain_source=header["GAINSRC"],
@@ -139,25 +150,24 @@ def from_hdus(opened: fits.HDUList) -> DarkFit:
         min_sigma=header["MINSIGMA"],
         bad=tuple(name for name in header["BADFLAGS"].split(",") if name),
     )
-    return DarkFit(
-        **maps,
-        unit=units.Unit(header["BUNIT"]),
-        frames=native_table(opened["FRAMES"]),
-        detector=detector,
-        rules=rules,
-        bias_subtracted=header["BIASSUB"],
-        charge_floor=np.inf if header.get("FLOOR") is None else header["FLOOR"],
-        hot_limit=known("HOTLIMIT"),
-        lack_of_fit_null=known("NULLLOF"),
-        scatter_null=known("NULLSCAT"),
-        shared_degrees=known("NOISEDOF"),
-        lack_of_fit_limit=known("PLIMIT"),
-        curves=curves_of(opened),
-        notes=tuple(
+    return {
+        "unit": units.Unit(header["BUNIT"]),
+        "frames": native_table(opened["FRAMES"]),
+        "detector": detector,
+        "rules": rules,
+        "bias_subtracted": header["BIASSUB"],
+        "charge_floor": np.inf if header.get("FLOOR") is None else header["FLOOR"],
+        "hot_limit": known("HOTLIMIT"),
+        "lack_of_fit_null": known("NULLLOF"),
+        "scatter_null": known("NULLSCAT"),
+        "shared_degrees": known("NOISEDOF"),
+        "lack_of_fit_limit": known("PLIMIT"),
+        "curves": curves_of(opened),
+        "notes": tuple(
             unquote(header[f"NOTE{index + 1}"], errors="surrogateescape")
             for index in range(len(header["NOTE*"]))
         ),
-    )
+    }
 
 
 def check_complete(opened: fits.HDUList) -> None:

@@ -150,6 +150,27 @@ class Maps(NamedTuple):
     dq: np.ndarray  # uint32
 
 
+class Sums(NamedTuple):
+    """What a run of pixels has gathered in K groups; every array has shape (K, pixels), float32.
+
+    `y` is a sample less the offset of its frame, x that frame's scale * exposure in seconds.
+    """
+
+    mean: np.ndarray  # adu, weighted mean of y
+    square: np.ndarray  # adu**2, sum of weight * (y - mean)**2
+    moment: np.ndarray  # adu s, sum of weight * (x - mean x) * y
+    high: np.ndarray  # adu, no y is higher
+
+
+class Joining(NamedTuple):
+    """A frame that joins a group of sums or, with a weight below 0, leaves it."""
+
+    weight: np.float32  # frames combined in it
+    before: np.float32  # weight of the group without it
+    offset: np.float32  # adu
+    x: np.float32  # s, x less the mean x of the group
+
+
 @entry
 def fit_pixels(samples, first, design, groups, noise, limits, unit, maps, counts):
     """Fit the pixels first .. first + len(maps.rate) of `samples` (N, pixels), uint16 or float32.
@@ -167,6 +188,99 @@ def fit_pixels(samples, first, design, groups, noise, limits, unit, maps, counts
         for p in range(size):
             if work[DOUBT + p]:
                 fit_pixel(samples, first + begin + p, design, noise, limits, unit, maps, begin + p, counts)
+
+
+@entry
+def sum_pixels(samples, first, groups, noise, limits, unit, longest, sums, doubt):
+    """Sums of the pixels first .. first + doubt.size of `samples`; `doubt` (bool) marks what is not plain.
+
+    `longest` is the longest exposure in seconds, `unit` as in `fit_pixels`.
+    """
+    blocks = np.zeros(groups.u.size * BLOCK, np.float32)
+    work = np.zeros(WORK, np.float32)
+    for begin in range(0, doubt.size, TILE):
+        size = min(TILE, doubt.size - begin)
+        sum_tile(samples, first + begin, size, groups, blocks, work)
+        for k in range(groups.u.size):
+            store_group(size, groups.n[k], longest, blocks[k * BLOCK : (k + 1) * BLOCK], work, sums, k, begin)
+        fit_tile(size, groups, noise, blocks, work)
+        test_tile(size, groups, noise, limits, unit, blocks, work)
+        for p in range(size):
+            doubt[begin + p] = work[DOUBT + p] > 0
+
+
+@entry
+def fit_sums(sums, shift, longest, groups, noise, limits, unit, frames, maps, doubt):
+    """Fit a run of pixels as if all were plain, from their sums; `doubt` (bool) marks those that are not.
+
+    `shift` (K,) float32 is to be added to the offsets that the sums have, in adu; `longest` is the exposure
+    in seconds, over the common factor of the scales, by which x is divided.
+    """
+    blocks = np.zeros(groups.u.size * BLOCK, np.float32)
+    work = np.zeros(WORK, np.float32)
+    for begin in range(0, doubt.size, TILE):
+        size = min(TILE, doubt.size - begin)
+        load_tile(size, groups, shift, longest, sums, begin, blocks, work)
+        fit_tile(size, groups, noise, blocks, work)
+        test_tile(size, groups, noise, limits, unit, blocks, work)
+        write_tile(frames, size, groups, work, maps, begin)
+        for p in range(size):
+            doubt[begin + p] = work[DOUBT + p] > 0
+
+
+@entry
+def add_frame(samples, frame, first, joining, sums, k):
+    """Let the pixels from column `first` on of one frame of `samples` (N, pixels) join the sums of group k.
+
+    Mean, sum of squares and co-moment change as by Welford (1962, doi:10.2307/1266577), which is as exact
+    backwards; the highest sample stays when a frame leaves.
+    """
+    mean, square, moment, high = sums.mean[k], sums.square[k], sums.moment[k], sums.high[k]
+    row = samples[frame, first : first + mean.size]
+    after = joining.before + joining.weight
+    share = joining.weight / after
+    common = share * joining.before
+    for p in range(mean.size):
+        y = np.float32(row[p]) - joining.offset
+        away = y - mean[p]
+        mean[p] += share * away
+        square[p] += common * away * away
+        moment[p] += common * joining.x * away
+        if joining.weight > 0:
+            high[p] = max(high[p], y)
+
+
+@jit
+def store_group(size, n, longest, block, work, sums, k, begin):
+    """Keep the sums of a tile in one group."""
+    mean, square = sums.mean[k, begin : begin + size], sums.square[k, begin : begin + size]
+    moment, high = sums.moment[k, begin : begin + size], sums.high[k, begin : begin + size]
+    share = np.float32(1) / n
+    for p in range(size):
+        mean[p] = work[PIVOT + p] + block[TOTAL + p] * share
+        square[p] = block[SQUARE + p]
+        moment[p] = block[MOMENT + p] * longest
+        high[p] = work[PIVOT + p] + block[HIGH + p]
+
+
+@jit
+def load_tile(size, groups, shift, longest, sums, begin, blocks, work):
+    """Fill the blocks of a tile, and PIVOT, TOP and MOVED, from its sums: the inverse of `store_group`."""
+    for p in range(size):
+        work[PIVOT + p] = groups.free * (sums.mean[0, begin + p] - shift[0])
+        work[TOP + p] = 0
+        work[MOVED + p] = 1
+    per_second = np.float32(1) / longest
+    for k in range(groups.u.size):
+        block, n, own, highest = blocks[k * BLOCK : (k + 1) * BLOCK], groups.n[k], shift[k], groups.highest[k]
+        mean, square = sums.mean[k, begin : begin + size], sums.square[k, begin : begin + size]
+        moment, high = sums.moment[k, begin : begin + size], sums.high[k, begin : begin + size]
+        for p in range(size):
+            block[TOTAL + p] = n * (mean[p] - own - work[PIVOT + p])
+            block[SQUARE + p] = square[p]
+            block[MOMENT + p] = moment[p] * per_second
+            block[HIGH + p] = high[p] - own - work[PIVOT + p]
+            work[TOP + p] = max(work[TOP + p], high[p] - own + highest)
 
 
 @jit

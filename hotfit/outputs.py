@@ -86,6 +86,8 @@ def complete(fit: Findings, file: ImageFile, directory: Path, extras: Extras) ->
             write_report(fit, table, directory / REPORT_FILE)
         images.result()
         mask_file.finish([mask], [])
+    if fit.state is not None:
+        fit.state.write(directory)
     file.finish(images_of(fit), tables_of(fit))
 
 

@@ -7,6 +7,7 @@ DIR removes the rest.
 """
 
 import os.path
+import re
 import secrets
 import shutil
 import sys
@@ -32,9 +33,13 @@ OWN_FILES = frozenset(
         "report.html",
         "bad_pixels.lst",
         "bad_pixels.reg",
+        "state.fits",
     }
 )
-"""What an output directory, or each directory in it, may hold to be replaced."""
+"""What an output directory, or each directory in it, may hold to be replaced,"""
+
+OWN_SUMS = re.compile(r"sums_\d+\.fits")
+"""beside files of sums."""
 
 
 @contextmanager
@@ -114,7 +119,7 @@ def foreign(directory: Path, *, top: bool = True) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
         if top and path.is_dir() and not path.is_symlink() and any(path.iterdir()):
             yield from foreign(path, top=False)
-        elif path.is_dir() or path.name not in OWN_FILES:
+        elif path.is_dir() or not (path.name in OWN_FILES or OWN_SUMS.fullmatch(path.name)):
             yield path
 
 

@@ -96,6 +96,11 @@ class FileRows:
                 self.coding.decode(raw, out[filled : filled + last - first])
                 filled += last - first
 
+    def mapped(self) -> np.ndarray:
+        """The stored numbers from the first pixel to the end of the file, mapped into memory, read-only."""
+        count = (self.path.stat().st_size - self.offset) // self.coding.stored.itemsize
+        return np.memmap(self.path, self.coding.stored, "r", self.offset, count)
+
 
 @dataclass(frozen=True, eq=False)
 class ArrayRows:
@@ -204,6 +209,13 @@ class Scratch:
         """Remove the folder; harmless when repeated."""
         self._remove()
         self._plain.clear()
+
+
+def runs(rows, longest: int) -> list[tuple[int, int]]:
+    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
+    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
 def read_runs(reader: "Rows", runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:

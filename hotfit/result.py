@@ -1,5 +1,6 @@
 """DarkFit: what a fit found, its maps, and what can be done with them without a refit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +91,78 @@ class DarkFit(Findings):
         maps = self._maps(self.dq.copy())
         verdict = decide(maps, rules, len(self.frames), groups, 1 if self.bias_subtracted else 2)
         return replace(self, rules=rules, **verdict._asdict())
+
+    def update(
+        self,
+        frames,
+        *,
+        saturation: float | None = None,
+        workers: int | None = None,
+        memory: float = 256.0,
+        progress: Callable[[int, int], None] | None = None,
+        **reading,
+    ) -> "DarkFit":
+        """Let new darks join this fit; only they are read.
+
+        Gain, read noise and the terms of the frames that are there stay as they are. Of pixels with a new
+        outlier the earlier samples are read again where their files still are; else their sums stand in.
+
+        Parameters
+        ----------
+        frames : DarkSet, or anything that `hotfit.find_darks` takes
+            Of the same camera and setting.
+        saturation : float, optional
+            A new saturation level in adu.
+        workers, memory, progress
+            As in `hotfit.fit_darks`.
+        **reading
+            Arguments of `hotfit.find_darks` that differ from those this fit was made with.
+
+        Returns
+        -------
+        DarkFit
+
+        Raises
+        ------
+        HotfitError
+            If this fit was not made with ``updatable=True``, what it kept is damaged, a frame is in it
+            already, or does not belong to it.
+        """
+        from hotfit.update import update
+
+        machine = {"workers": workers, "memory": memory, "progress": progress}
+        return update(self, frames, reading=reading, saturation=saturation, rules={}, **machine)
+
+    def remove(
+        self,
+        frames,
+        *,
+        workers: int | None = None,
+        memory: float = 256.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "DarkFit":
+        """Take frames out of this fit; their files are read once more.
+
+        Parameters
+        ----------
+        frames : str, path, or a sequence of them
+            Names in ``fit.frames["file"]``.
+        workers, memory, progress
+            As in `hotfit.fit_darks`.
+
+        Returns
+        -------
+        DarkFit
+
+        Raises
+        ------
+        HotfitError
+            If this fit was not made with ``updatable=True``, no frame has such a name, its file is gone or
+            has changed, or what is left cannot be fitted.
+        """
+        from hotfit.update import remove
+
+        return remove(self, frames, workers=workers, memory=memory, progress=progress)
 
     def to_ccddata(self):
         """The dark-current map as a CCDData with unit, standard deviation and mask."""

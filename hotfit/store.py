@@ -3,7 +3,8 @@
 import math
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from astropy.utils.exceptions import AstropyUserWarning
 from hotfit.curves import SAMPLES
 from hotfit.errors import HotfitError
 from hotfit.filed import filing
-from hotfit.hdus import IMAGES, from_hdus
+from hotfit.findings import Findings
+from hotfit.hdus import IMAGES, findings_from, from_hdus
 from hotfit.outputs import MAP_FILE, NOTHING, Extras, write_files
 from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
+from hotfit.statefile import STATE_FILE, StateFile
 
 __all__ = ["Extras", "check_output", "check_room", "filing", "new_directory", "read", "write", "write_files"]
 
@@ -68,14 +71,14 @@ def write(
     return Path(directory)
 
 
-def check_room(directory, pixels: int, extras: Extras = NOTHING) -> None:
-    """Raise HotfitError if there is no room for a result of that many pixels.
+def check_room(directory, pixels: int, extras: Extras = NOTHING, *, state: int = 0) -> None:
+    """Raise HotfitError if there is no room for a result of that many pixels, and `state` bytes besides.
 
     An earlier result keeps its own room until the new one is in place; what killed runs left is removed.
     """
     directory = Path(directory)
     clear_rubbish(directory)
-    needed = room_of(pixels) + REPORT_BYTES * extras.report
+    needed = room_of(pixels) + REPORT_BYTES * extras.report + state
     try:
         usage = shutil.disk_usage(next(place for place in directory.absolute().parents if place.exists()))
     except (OSError, StopIteration):
@@ -105,7 +108,16 @@ def read(path) -> DarkFit:
     HotfitError
         If there is no such file, or it is not a whole result of hotfit.
     """
-    path = Path(path)
+    return opened(Path(path), from_hdus)
+
+
+def read_findings(path) -> Findings:
+    """Read a result of hotfit without its maps, see `hotfit.hdus.findings_from`; as `read` else."""
+    return opened(Path(path), findings_from)
+
+
+def opened(path: Path, take: Callable):
+    """What `take` makes of the HDUs of a result, with its state, if it has one."""
     path = path / MAP_FILE if path.is_dir() else path
     if not path.is_file():
         raise HotfitError(f"{path}: no such file; give a directory that hotfit wrote")
@@ -113,7 +125,8 @@ def read(path) -> DarkFit:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", AstropyUserWarning)  # a truncated file is no more than a warning
-            return from_hdus(fits.open(stream, memmap=False))
+            fit = take(fits.open(stream, memmap=False))
     except Exception as error:  # astropy has no common base for what a damaged file can raise
         reason = " ".join(str(error).split())
         raise HotfitError(f"{path}: is not a whole result of hotfit ({reason}); make it again") from error
+    return replace(fit, state=StateFile(path.parent)) if (path.parent / STATE_FILE).exists() else fit

@@ -4,6 +4,8 @@ Chosen are pixels of evenly spaced rows, odd ones before quiet ones, each with t
 stands for, and the worst of each reason wherever they are.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from hotfit import kernels
@@ -15,7 +17,6 @@ from hotfit.findings import Findings
 from hotfit.flags import DQ
 from hotfit.maps import TYPES, blocks
 from hotfit.portrait import SEVERITY
-from hotfit.samples import runs
 
 SCANNED = 1_000_000
 """Pixels of the rows that they are taken from."""
@@ -30,20 +31,30 @@ ODD = np.uint32(sum(DQ) - DQ.JUMP_DET)
 def take_curves(darks: DarkSet, calibration: Calibration, bias_subtracted: bool, fit: Findings) -> Curves:
     """The samples of some pixels of a fit, all arrays in the order of the rows."""
     y, x, weight = choose(fit, max(1, SAMPLES // len(darks.frames)))
-    counts = read_pixels(darks, y, x)
+    return told(
+        darks,
+        calibration,
+        bias_subtracted,
+        fit,
+        Curves(
+            y=y.astype(np.int32),
+            x=x.astype(np.int32),
+            weight=weight.astype(np.float32),
+            counts=darks.pixels(y, x),
+            state=np.empty(0, np.uint8),
+        ),
+    )
+
+
+def told(darks, calibration: Calibration, bias_subtracted: bool, fit: Findings, curves: Curves) -> Curves:
+    """The same samples with what became of each."""
     limits = make_limits(darks, calibration)
     design = make_design(darks, calibration, bias_subtracted)._replace(order=np.arange(len(darks.frames)))
-    state = states(counts, darks.group, limits)
-    hit = np.flatnonzero(fit.dq[y, x] & np.uint32(DQ.JUMP_DET))
-    lost = dropped(counts[hit], design, limits, calibration.noise)
+    state = states(curves.counts, darks.group, limits)
+    hit = np.flatnonzero(fit.dq[curves.y, curves.x] & np.uint32(DQ.JUMP_DET))
+    lost = dropped(curves.counts[hit], design, limits, calibration.noise)
     state[hit] = np.where(lost, DROPPED, state[hit])
-    return Curves(
-        y=y.astype(np.int32),
-        x=x.astype(np.int32),
-        weight=weight.astype(np.float32),
-        counts=counts,
-        state=state,
-    )
+    return replace(curves, state=state)
 
 
 # --- which pixels
@@ -93,18 +104,6 @@ def worst(fit: Findings) -> np.ndarray:
 
 
 # --- their samples
-
-
-def read_pixels(darks: DarkSet, y, x) -> np.ndarray:
-    """Counts (P, N) of some pixels; each frame is opened once, and their rows of it are held."""
-    rows, place = np.unique(y, return_inverse=True)
-    wanted = runs(rows, rows.size)
-    held = np.empty((rows.size, darks.shape[1]), darks.dtype)
-    counts = np.empty((y.size, len(darks.frames)), darks.dtype)
-    for index in range(len(darks.frames)):
-        darks.sample_of(index, wanted, held)
-        counts[:, index] = held[place, x]
-    return counts
 
 
 def states(counts, group, limits: kernels.Limits) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 from small_darks import make_hdu, message, save, two
 
 from hotfit.darks import open_darks
-from hotfit.darkset import group_exposures
 from hotfit.errors import HotfitError
+from hotfit.grouping import group_exposures
 
 
 @pytest.mark.parametrize(

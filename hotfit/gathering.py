@@ -1,0 +1,65 @@
+"""Gathers the state of a fit while its bands go through the kernel: frames can join or leave it later."""
+
+import threading
+
+import numpy as np
+
+from hotfit import kernels
+from hotfit.calibrate import Calibration
+from hotfit.darkset import DarkSet, assemble_members
+from hotfit.state import State, Suspects, fingerprints, lasting
+
+
+class Gathering:
+    """The sums of a set of darks, band by band.
+
+    Parameters
+    ----------
+    darks : DarkSet
+    calibration : Calibration
+    bias_subtracted : bool
+    keepers : sequence
+        Of the sums of each exposure that are made, see `hotfit.sums`.
+    """
+
+    def __init__(self, darks: DarkSet, calibration: Calibration, bias_subtracted: bool, keepers):
+        self.darks, self.calibration, self.bias_subtracted = darks, calibration, bias_subtracted
+        self.keepers, self._suspects, self._lock = keepers, [], threading.Lock()
+
+    def take(self, first: int, last: int, samples, start: int, fitting) -> None:
+        """Sum rows `first` to `last` (exclusive), whose `samples` begin at column `start`; see `Fitting`."""
+        groups, noise, limits, unit = fitting
+        pixels = (last - first) * self.darks.shape[1]
+        sums = np.empty((4, groups.u.size, pixels), np.float32)
+        doubt = np.empty(pixels, np.bool_)
+        longest = np.float32(self.darks.group_exposure[-1])
+        kernels.sum_pixels(samples, start, groups, noise, limits, unit, longest, kernels.Sums(*sums), doubt)
+        for k, keeper in enumerate(self.keepers):
+            keeper.put(first, sums[:, k])
+        odd = np.flatnonzero(doubt)
+        counts = samples[:, start + odd][self.darks.order].T.astype(np.float32)
+        with self._lock:
+            self._suspects.append(Suspects(odd + first * self.darks.shape[1], counts))
+
+    def state(self) -> State:
+        """What was gathered, once all bands are there."""
+        calibration, darks = self.calibration, self.darks
+        frames, paths = lasting(darks.frames)
+        return State(
+            darks=assemble_members(frames, darks.options, darks.temperature_tolerance),
+            calibration=calibration,
+            bias_subtracted=self.bias_subtracted,
+            own_offset=calibration.offset,
+            own_scale=calibration.scale,
+            part=calibration.left[darks.group],
+            paths=tuple(paths),
+            fingerprints=fingerprints(darks),
+            sums=tuple(keeper.finish() for keeper in self.keepers),
+            suspects=in_order(self._suspects),
+        )
+
+
+def in_order(parts: list[Suspects]) -> Suspects:
+    """The suspects of all bands in the order of their place."""
+    parts = sorted((part for part in parts), key=lambda part: part.index[0] if part.index.size else -1)
+    return Suspects(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,0 +1,161 @@
+"""Terms of frames that join a fit: measured against what is there, whose own terms stay as they are.
+
+A frame is compared pixel by pixel with the mean of the frames of its exposure, so that no bend of a pixel
+passes for a temperature; only the first frame of a new exposure is compared with the lines. What the terms of
+all frames share with intercept and dark current (see `hotfit.terms`) is fixed anew over all of them.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from hotfit.calibrate import Calibration
+from hotfit.darkset import DarkSet
+from hotfit.lines import Lines, basis, fit_lines
+from hotfit.maps import SAMPLE
+from hotfit.readers import runs
+from hotfit.robust import clipped_mean
+from hotfit.state import State
+from hotfit.suspects import OTHER_RATE
+from hotfit.terms import (
+    FEWEST_HOT,
+    JITTER,
+    PLAUSIBLE,
+    Change,
+    biweight,
+    drawn_back,
+    jitter_rms,
+    quiet_pixels,
+    thermometers,
+)
+
+
+class Terms(NamedTuple):
+    """Terms of n frames that join, in the coordinates of the fit that they join."""
+
+    offset: np.ndarray  # (n,) adu
+    offset_error: np.ndarray  # (n,) adu
+    scale: np.ndarray  # (n,) relative dark current
+    scale_error: np.ndarray  # (n,)
+    notes: tuple[str, ...]
+
+
+def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
+    """Offsets and scales of new frames against the sums of a fit, on evenly spaced rows.
+
+    `mates` has the exposure of the fit that each belongs to, None where there is none.
+    """
+    chosen = sample_runs(new.shape)
+    means = group_means(state, chosen)
+    lines = lines_of(state, means)
+    lines.signal[np.isnan(lines.signal)] = 0
+    quiet = quiet_pixels(lines.signal)
+    quiet_signal = float(lines.signal[quiet].mean())
+    noise = state.calibration.noise
+    hot = thermometers(lines.signal - max(quiet_signal, 0), noise.read, noise.shot)
+    hot = hot[~np.isin(hot, places_of(state.suspects.index, chosen, state.darks.shape[1]))]
+    found, notes = [], []
+    for index, values in enumerate(new.sample(chosen)):
+        time = float(new.exposure[index] / state.darks.group_exposure[-1])
+        reference, usual, weight = reference_of(state, means, lines, mates[index], time)
+        left = values - reference
+        clean = left[quiet]
+        offset, error = clipped_mean(clean[np.isfinite(clean)])
+        change = Change(np.float64(0), np.float64(JITTER if time else 0))
+        if time and hot.size >= FEWEST_HOT:
+            combined = (new.n_combined[index], weight)
+            seen = departure(lines, hot, left[hot] - offset, time, combined, noise)
+            change = drawn_back(seen, jitter_of(state))
+            notes += strange(new.frames[index].name, seen, weight > 0)
+        offset -= float(change.value) * time * quiet_signal
+        found.append((offset, error, usual + float(change.value), float(change.error)))
+    return Terms(*np.array(found).T, notes=tuple(notes))
+
+
+def sample_runs(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Evenly spaced rows with about `SAMPLE` pixels."""
+    wanted = int(np.clip(SAMPLE // shape[1], 1, shape[0]))
+    return runs(np.unique(np.linspace(0, shape[0] - 1, wanted).astype(int)), shape[0])
+
+
+def places_of(index: np.ndarray, chosen: list[tuple[int, int]], columns: int) -> np.ndarray:
+    """Where pixels of the image, counted row by row, stand among those of some rows."""
+    rows = np.concatenate([np.arange(first, last) for first, last in chosen])
+    y, x = np.divmod(index, columns)
+    place = np.searchsorted(rows, y)
+    among = rows[np.minimum(place, rows.size - 1)] == y
+    return (place * columns + x)[among]
+
+
+def group_means(state: State, chosen: list[tuple[int, int]]) -> np.ndarray:
+    """Mean of each exposure, (K, P) float32 adu, in some rows, with the offsets of the fit."""
+    means = []
+    for sums, shift in zip(state.sums, state.shift, strict=True):
+        means.append(np.concatenate([sums.mean(first, last) for first, last in chosen]) - np.float32(shift))
+    return np.stack(means)
+
+
+def lines_of(state: State, means: np.ndarray) -> Lines:
+    """Lines through the means of the exposures, weighted by their frames."""
+    darks = state.darks
+    weight = np.bincount(darks.group, darks.n_combined)
+    scale = np.bincount(darks.group, darks.n_combined * state.calibration.scale) / weight
+    u = scale * darks.group_exposure / darks.group_exposure[-1]
+    return fit_lines(means, u, weight, state.bias_subtracted)
+
+
+def reference_of(state: State, means: np.ndarray, lines: Lines, k: int | None, time: float):
+    """What a frame of exposure `k` is compared with, (P,) adu, its scale, and the frames in it: 0 for lines.
+
+    `time` is in longest exposures.
+    """
+    if k is None:
+        return lines.intercept + np.float32(time) * lines.signal, 1.0, 0.0
+    of_group = state.darks.group == k
+    weights = state.darks.n_combined[of_group]
+    return means[k], float(np.average(state.calibration.scale[of_group], weights=weights)), weights.sum()
+
+
+def departure(lines: Lines, hot: np.ndarray, left: np.ndarray, time: float, combined, noise) -> Change:
+    """Change of the dark scale that what is left (P,) of hot pixels shows, of a frame and its reference."""
+    signal = np.maximum(lines.signal[hot] * time, 1e-6)
+    own, others = combined
+    share = 1 / own + (1 / others if others else 0.0)
+    error = np.sqrt((noise.read + noise.shot * signal) * share) / signal
+    known = np.isfinite(left)
+    return Change(*map(np.float64, biweight((left / signal)[known], error[known])))
+
+
+def jitter_of(state: State) -> float:
+    """Rms of the scales of frames of equal exposure."""
+    group, scale = state.darks.group, state.calibration.scale
+    mean = np.bincount(group, scale) / np.bincount(group)
+    error = np.where(state.darks.exposure > 0, state.calibration.scale_error, np.inf)
+    return jitter_rms(Change(scale - mean[group], error), group)
+
+
+def strange(name: str, seen: Change, has_mates: bool):
+    """Yield a note on a scale that temperature does not explain."""
+    value, error = float(seen.value), float(seen.error)
+    limit = OTHER_RATE if has_mates else PLAUSIBLE * JITTER
+    if abs(value) > max(limit, 5 * error):
+        others = "the others of its exposure" if has_mates else "the lines of all others"
+        yield f"{name}: has {100 * value:+.3g} % dark current against {others}: is its exposure time right?"
+
+
+def fixed(calibration: Calibration, darks: DarkSet, bias_subtracted: bool) -> Calibration:
+    """The same terms with mean offset 0, no trend of the offsets, and exposure-weighted mean scale 1."""
+    u = (darks.group_exposure / darks.group_exposure[-1])[darks.group]
+    weight = darks.n_combined.astype(float)
+    columns, root = basis(u, bias_subtracted), np.sqrt(weight)
+    shared = np.linalg.lstsq(columns * root[:, None], calibration.offset * root, rcond=None)[0]
+    timed = u > 0
+    mean = np.average(calibration.scale[timed], weights=(u * weight)[timed])
+    noise = calibration.noise
+    return replace(
+        calibration,
+        offset=calibration.offset - columns @ shared,
+        scale=np.where(timed, calibration.scale / mean, calibration.scale),
+        noise=noise if bias_subtracted else noise._replace(floor=noise.floor + shared[0]),
+    )

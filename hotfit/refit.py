@@ -1,0 +1,167 @@
+"""Fits the sums of a state again, band by band, when frames have joined it or left: only they are read.
+
+What sums cannot tell, such as which sample of a pixel was a cosmic ray, is read again from the files of the
+other frames for these pixels alone, see `hotfit.witness`.
+"""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+
+from hotfit import kernels
+from hotfit.bands import cut_bands, fitting_of
+from hotfit.design import make_design
+from hotfit.gathering import in_order
+from hotfit.maps import TYPES, in_threads
+from hotfit.planning import Plan
+from hotfit.state import State, Suspects
+from hotfit.witness import Witness
+
+
+def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tuple[State, np.ndarray]:
+    """Fit the new state into `maps`, a keeper as in `hotfit.maps`; returns it, and what frames lost."""
+    old, new = plan.old, plan.new
+    changed = changed_groups(plan)
+    keepers = {k: maps.new_sums(k) for k in changed}
+    band_of = BandFit(plan, witness, maps, keepers)
+    counts, suspects, of_thread, done = (
+        np.zeros((2, len(new.darks.frames)), np.int64),
+        [],
+        threading.local(),
+        0,
+    )
+
+    def fit_band(first, last):
+        if not hasattr(of_thread, "samples"):  # what is used again, the system need not make anew
+            of_thread.samples = np.empty(most * len(plan.moving.frames), plan.moving.dtype)
+            of_thread.sums = np.empty(most * 4 * len(plan.mates), np.float32)
+        samples, start = plan.moving.samples(first, last, of_thread.samples)
+        return last - first, *band_of.fit(first, last, samples, start, of_thread.sums)
+
+    def count(result):
+        nonlocal done
+        done += result[0]
+        np.add(counts, result[1], out=counts)
+        suspects.append(result[2])
+        if progress is not None:
+            progress(done, new.darks.shape[0])
+
+    bands = cut_bands(new.darks, workers, memory)
+    most = max(last - first for first, last in bands) * new.darks.shape[1]
+    in_threads(fit_band, bands, workers, count)
+    for sums in old.sums:
+        sums.check()
+    sums = tuple(keepers[k].finish() if k in keepers else old.sums[mate] for k, mate in enumerate(plan.mates))
+    return replace(new, sums=sums, suspects=in_order(suspects)), counts
+
+
+def changed_groups(plan: Plan) -> list[int]:
+    """Exposures of the new state that frames join or leave."""
+    before = np.bincount(plan.old.darks.group)
+    now = np.bincount(plan.new.darks.group)
+    return [k for k, mate in enumerate(plan.mates) if mate is None or now[k] != before[mate]]
+
+
+class BandFit:
+    """Fits bands of rows from sums and suspects."""
+
+    def __init__(self, plan: Plan, witness: Witness, maps, keepers):
+        self.plan, self.witness, self.maps, self.keepers = plan, witness, maps, keepers
+        darks, calibration = plan.new.darks, plan.new.calibration
+        self.design = make_design(darks, calibration, plan.new.bias_subtracted)
+        self.fitting = fitting_of(darks, calibration, self.design)
+        self.longest = np.float32(darks.group_exposure[-1] / plan.new.stretch)
+        self.shift = plan.new.shift.astype(np.float32)
+        self.moves = moves_of(plan)
+
+    def fit(self, first: int, last: int, samples, start: int, room):
+        """Fit rows `first` to `last`; returns what frames lost in them, (2, N), and the suspects.
+
+        `samples` are those of the moving frames, from column `start` on; `room` (float32) is for sums.
+        """
+        groups, noise, limits, unit = self.fitting
+        band, columns = self.maps.band(first, last), self.plan.new.darks.shape[1]
+        sums = self.sums_of(first, last, room)
+        earlier = {k: sums[:, k].copy() for k in self.keepers}
+        for index, k, joining in self.moves:
+            kernels.add_frame(samples, index, start, joining, kernels.Sums(*sums), k)
+        for k, keeper in self.keepers.items():
+            keeper.put(first, sums[:, k])
+        doubt = np.empty(sums.shape[2], np.bool_)
+        frames = len(self.plan.new.darks.frames)
+        kernels.fit_sums(
+            kernels.Sums(*sums), self.shift, self.longest, groups, noise, limits, unit, frames,
+            kernels.Maps(**band), doubt,
+        )  # fmt: skip
+        suspects = self.samples_of(first, doubt, earlier, sums, samples[:, start : start + doubt.size])
+        own = self.fit_suspects(suspects.counts, band, suspects.index - first * columns)
+        self.maps.put(first, band)
+        return own, suspects
+
+    def sums_of(self, first: int, last: int, room) -> np.ndarray:
+        """Sums (4, K, pixels) before anything moves; those of a new exposure are empty."""
+        mates, pixels = self.plan.mates, (last - first) * self.plan.new.darks.shape[1]
+        sums = room[: 4 * len(mates) * pixels].reshape(4, len(mates), pixels)
+        for k, mate in enumerate(mates):
+            if mate is None:
+                sums[:3, k], sums[3, k] = 0, -np.inf
+            else:
+                self.plan.old.sums[mate].rows(first, last, sums[:, k])
+        return sums
+
+    def samples_of(self, first: int, doubt, earlier, sums, moving) -> Suspects:
+        """All samples of the suspects of a band; `moving` (n, pixels) are those of the moving frames."""
+        plan = self.plan
+        begin = first * plan.new.darks.shape[1]
+        known = plan.old.suspects.within(begin, begin + doubt.size)
+        place = known.index - begin
+        doubt[place] = False
+        fresh = np.flatnonzero(doubt)
+        if fresh.size:
+            before = sums[:, :, fresh]
+            for k, own in earlier.items():
+                before[:, k] = own[:, fresh]
+            told = self.witness.counts(fresh + begin, before, plan.mates)
+            place = np.concatenate([place, fresh])
+            counts = np.concatenate([known.counts, told])
+        else:
+            counts = known.counts
+        order = np.argsort(place)
+        place = place[order]
+        new = moving[:, place][plan.moving.order].T.astype(np.float32)
+        return Suspects(place + begin, np.concatenate([counts[order], new], axis=1)[:, plan.source])
+
+    def fit_suspects(self, counts, band, place) -> np.ndarray:
+        """Fit suspects (P, N) sample by sample into the band, at `place`; returns what frames lost."""
+        groups, noise, limits, unit = self.fitting
+        own = np.zeros((2, counts.shape[1]), np.int64)
+        if not place.size:
+            return own
+        samples = np.ascontiguousarray(counts.T)
+        samples.flags.writeable = False
+        found = {name: np.empty(place.size, dtype) for name, dtype in TYPES.items()}
+        kernels.fit_pixels(samples, 0, self.design, groups, noise, limits, unit, kernels.Maps(**found), own)
+        for name, values in found.items():
+            band[name][place] = values
+        return own
+
+
+def moves_of(plan: Plan) -> list[tuple[int, int, kernels.Joining]]:
+    """Which row of the moving frames' samples joins which exposure of the new state, and how."""
+    old = plan.old
+    x = old.own_scale * old.darks.group_exposure[old.darks.group]
+    weight = np.bincount(old.darks.group, old.darks.n_combined)
+    mean = np.bincount(old.darks.group, old.darks.n_combined * x) / weight
+    weight = [0.0 if mate is None else weight[mate] for mate in plan.mates]
+    mean = [0.0 if mate is None else mean[mate] for mate in plan.mates]
+    moves = []
+    for row, mover in zip(plan.moving.order, plan.movers, strict=True):
+        if mover.k is not None:
+            k = mover.k
+            away = mover.x - mean[k] if weight[k] else 0.0
+            numbers = mover.weight, weight[k], mover.offset, away
+            moves.append((int(row), k, kernels.Joining(*map(np.float32, numbers))))
+            mean[k] += (mover.x - mean[k]) * mover.weight / (weight[k] + mover.weight)
+            weight[k] += mover.weight
+    return moves

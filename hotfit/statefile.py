@@ -1,0 +1,252 @@
+"""state.fits: a state as a file beside the result, with the sums of each exposure in a file of their own."""
+
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+
+import hotfit
+from hotfit.calibrate import Calibration, NoiseModel
+from hotfit.darkset import DarkSet, assemble_members
+from hotfit.errors import HotfitError
+from hotfit.findings import Findings, number
+from hotfit.frames import Frame
+from hotfit.hdus import native_table
+from hotfit.headers import Options
+from hotfit.readers import Coding, FileRows
+from hotfit.state import State, Suspects
+from hotfit.sums import FiledSums, damaged, same_file
+
+STATE_FILE = "state.fits"
+SUMS_FILE = "sums_{}.fits"
+
+VERSION = 1
+"""Of what is in these files: others cannot be used."""
+
+TEXTS = ("name", "path", "image_type", "settings", "reader")
+"""Columns that may hold any text, which is written as in an URL."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The state of a result that was read, not yet looked at."""
+
+    directory: Path
+
+    def load(self, base: Findings) -> State:
+        """Read it; `base` is the result that it belongs to.
+
+        Raises
+        ------
+        HotfitError
+            If it is not whole, of another version, or belongs to another result.
+        """
+        path = self.directory / STATE_FILE
+        try:
+            with path.open("rb") as stream, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", AstropyUserWarning)
+                hdus = fits.open(stream, memmap=False, checksum=True)
+                return from_hdus(hdus, self.directory, base)
+        except HotfitError:
+            raise
+        except Exception as error:  # astropy has no common base for what a damaged file can raise
+            raise damaged(path, error) from error
+
+    def write(self, directory: Path) -> None:
+        """The same files in another directory."""
+        for path in (self.directory / STATE_FILE, *self.directory.glob(SUMS_FILE.format("*"))):
+            same_file(path, directory / path.name)
+
+
+def write_state(state: State, directory: Path) -> None:
+    """Write a state into the directory of its result; sums that are in files are taken over as they are."""
+    sums = [keeper.write(directory / SUMS_FILE.format(k)) for k, keeper in enumerate(state.sums)]
+    stream = BytesIO()
+    fits.HDUList(to_hdus(state, sums)).writeto(stream, checksum=True)
+    (directory / STATE_FILE).write_bytes(stream.getbuffer())
+
+
+def state_bytes(pixels: int, exposures: int) -> int:
+    """What a state takes, but for its suspects."""
+    return pixels * exposures * 16
+
+
+# --- as HDUs, and back
+
+
+def to_hdus(state: State, filed: list[FiledSums]) -> list:
+    """The HDUs of a state, whose sums are `filed`."""
+    noise, darks = state.calibration.noise, state.darks
+    options = {**darks.options._asdict(), "temperature_tolerance": number(darks.temperature_tolerance)}
+    primary = fits.PrimaryHDU()
+    primary.header.update(
+        {
+            "IMAGETYP": ("dark state", "what frames need to join the fit beside it"),
+            "CREATOR": f"hotfit {hotfit.__version__}",
+            "STATEVER": (VERSION, "version of this file"),
+            "BIASSUB": (state.bias_subtracted, "line through the origin"),
+            "ROWS": darks.shape[0],
+            "COLUMNS": darks.shape[1],
+            "NOISEVAR": (noise.read, "[adu**2] variance of a sample without charge"),
+            "NOISESHO": (noise.shot, "[adu] variance per charge in adu"),
+            "FLOOR": (number(noise.floor), "[adu] an intercept above it holds charge"),
+            "EXCESS": (state.calibration.excess, "variance of quiet pixels / that of the model"),
+            "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
+            "OPTIONS": quote(json.dumps(options)),
+        }
+    )
+    sums = Table(
+        {
+            "exposure": darks.group_exposure,
+            "places": np.array([each.places for each in filed], np.int64),
+            "data_sums": np.array([each.data_sums for each in filed], np.int64),
+        }
+    )
+    tables = {"FRAMES": frames_table(state), "SUMS": sums}
+    if state.suspects.index.size:
+        tables["SUSPECTS"] = Table({"place": state.suspects.index.astype(np.int64)})
+        tables["SUSPECTS"]["counts"] = state.suspects.counts
+    hdus = [fits.table_to_hdu(table) for table in tables.values()]
+    for name, hdu in zip(tables, hdus, strict=True):
+        hdu.name = name
+    return [primary, *hdus]
+
+
+def frames_table(state: State) -> Table:
+    """One row a frame: what it is, and its terms."""
+    frames, calibration = state.darks.frames, state.calibration
+    texts = {
+        "name": [frame.name for frame in frames],
+        "path": list(state.paths),
+        "image_type": [frame.image_type for frame in frames],
+        "settings": [json.dumps(dict(frame.settings)) for frame in frames],
+        "reader": [spelled(frame.reader) for frame in frames],
+    }
+    return Table(
+        {
+            **{name: [quote(text, errors="surrogateescape") for text in texts[name]] for name in TEXTS},
+            "fingerprint": list(state.fingerprints),
+            "exposure": state.darks.exposure,
+            "temperature": [frame.temperature for frame in frames],
+            "mjd": [frame.begun for frame in frames],
+            "n_combined": state.darks.n_combined.astype(np.int64),
+            "master": [frame.master for frame in frames],
+            "own_offset": state.own_offset,
+            "own_scale": state.own_scale,
+            "part": state.part,
+            "offset": calibration.offset,
+            "offset_error": calibration.offset_error,
+            "scale": calibration.scale,
+            "scale_error": calibration.scale_error,
+        }
+    )
+
+
+def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
+    """The state whose HDUs these are."""
+    header = hdus[0].header
+    if header.get("STATEVER") != VERSION:
+        raise ValueError(f"it was made by {header.get('CREATOR', 'another program')}, in another version")
+    frames = native_table(hdus["FRAMES"])
+    for name in TEXTS:
+        frames[name] = [unquote(text, errors="surrogateescape") for text in frames[name]]
+    shape = header["ROWS"], header["COLUMNS"]
+    if shape != base.dq.shape or list(frames["name"]) != list(base.frames["file"]):
+        raise ValueError("it belongs to another result")
+    darks = darks_of(frames, shape, json.loads(unquote(header["OPTIONS"])))
+    group = darks.group
+    part = np.asarray(frames["part"])
+    calibration = Calibration(
+        detector=base.detector,
+        noise=NoiseModel(
+            header["NOISEVAR"], header["NOISESHO"], math.inf if header["FLOOR"] is None else header["FLOOR"]
+        ),
+        **{name: np.asarray(frames[name]) for name in ("offset", "offset_error", "scale", "scale_error")},
+        left=np.bincount(group, part) / np.bincount(group),
+        excess=header["EXCESS"],
+        stuck=header["STUCK"],
+        notes=(),
+    )
+    return State(
+        darks=darks,
+        calibration=calibration,
+        bias_subtracted=header["BIASSUB"],
+        own_offset=np.asarray(frames["own_offset"]),
+        own_scale=np.asarray(frames["own_scale"]),
+        part=part,
+        paths=tuple(str(path) for path in frames["path"]),
+        fingerprints=tuple(str(text) for text in frames["fingerprint"]),
+        sums=tuple(sums_of(hdus, directory, shape, darks.group_exposure.size)),
+        suspects=suspects_of(hdus, len(frames)),
+    )
+
+
+def darks_of(frames: Table, shape: tuple[int, int], options: dict) -> DarkSet:
+    """The set of the frames; their rows are not readable."""
+    tolerance = options.pop("temperature_tolerance")
+    options["mixed"] = tuple(options["mixed"])
+    members = [
+        Frame(
+            name=str(row["name"]),
+            exposure=float(row["exposure"]),
+            temperature=float(row["temperature"]),
+            begun=float(row["mjd"]),
+            n_combined=int(row["n_combined"]),
+            master=bool(row["master"]),
+            image_type=str(row["image_type"]),
+            gain_claims=(),
+            read_noise_claims=(),
+            saturation_claims=(),
+            shape=shape,
+            settings=json.loads(row["settings"]),
+            remarks=(),
+            reader=reader_of(str(row["reader"]), str(row["path"])),
+        )
+        for row in frames
+    ]
+    limit = math.inf if tolerance is None else tolerance
+    return assemble_members(members, Options(**options), limit)
+
+
+def spelled(reader: FileRows | None) -> str:
+    """Where and how the counts of a plain file are stored, "" for another."""
+    if reader is None:
+        return ""
+    coding = reader.coding
+    where = {"offset": reader.offset, "columns": reader.columns, "stored": coding.stored.str}
+    return json.dumps({**where, "scale": coding.scale, "zero": coding.zero, "blank": coding.blank})
+
+
+def reader_of(text: str, path: str) -> FileRows | None:
+    """The reader that was so spelled."""
+    if not text:
+        return None
+    said = json.loads(text)
+    coding = Coding(np.dtype(said["stored"]), said["scale"], said["zero"], said["blank"])
+    return FileRows(Path(path), said["offset"], said["columns"], coding)
+
+
+def sums_of(hdus: fits.HDUList, directory: Path, shape: tuple[int, int], exposures: int):
+    """Yield what reads the sums of each exposure."""
+    table = native_table(hdus["SUMS"])
+    if len(table) != exposures:
+        raise ValueError(f"it has sums of {len(table)} exposures, and {exposures} are needed")
+    for k, row in enumerate(zip(table["places"].tolist(), table["data_sums"].tolist(), strict=True)):
+        yield FiledSums(directory / SUMS_FILE.format(k), shape, *row)
+
+
+def suspects_of(hdus: fits.HDUList, frames: int) -> Suspects:
+    """The suspects that were kept."""
+    if "SUSPECTS" not in hdus:
+        return Suspects(np.empty(0, np.intp), np.empty((0, frames), np.float32))
+    data = hdus["SUSPECTS"].data
+    return Suspects(data["place"].astype(np.intp), data["counts"].astype(np.float32).reshape(-1, frames))
