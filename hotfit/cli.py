@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from hotfit import __version__
 from hotfit.errors import HotfitError, printable
-from hotfit.options import build_parser
+from hotfit.options import OUTPUT, build_parser
 
 ONLY = ""
 """Label of the image where there is but one, as in `frames.py`, which --help has no time to import."""
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     with suppress(ValueError):  # only the main thread may say so; ending by exception cleans up
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        run(options, parser)
+        (run_update if options.update else run)(options, parser)
     except HotfitError as error:
         return fail(str(error))
     except OSError as error:
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from hotfit.darks import find_darks
 
     rules, extras = rules_of(options, parser), extras_of(options, parser)
-    output = Path(options.output)
+    output = Path(options.output or OUTPUT)
     if not options.dry_run:
         store.check_output(output, overwrite=options.overwrite)
     found = find_darks(
@@ -96,9 +96,15 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     with found, ExitStack() as stack:
         made = None
         if not options.dry_run:
-            store.check_room(output, found.pixels, extras)
+            state = options.updatable * found.sums_bytes
+            store.check_room(output, found.pixels, extras, state=state)
             made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
         told = {label: run_image(found, label, made, options, rules, extras) for label in found.images}
+    finish(told, output, options)
+
+
+def finish(told: dict, output, options: argparse.Namespace) -> None:
+    """Say what was written, and all that was told as JSON."""
     if not (options.dry_run or options.quiet or options.json):
         say(f"wrote {output}: {', '.join(sorted(entry.name for entry in output.iterdir()))}")
     if options.json:
@@ -135,30 +141,108 @@ def run_image(found, label: str, made, options: argparse.Namespace, rules, extra
                 given={name: getattr(options, name) for name in ("gain", "read_noise", "saturation")},
                 bias_subtracted=options.bias_subtracted,
                 rules=rules,
+                updatable=options.updatable,
                 workers=options.workers,
                 memory=options.memory,
                 progress=bar.update,
                 compiling=bar.tell if talk else None,
             )
-        facts = fit.summary()
+        return told_of(fit, roll, darks.notes, options, talk)
+
+
+def told_of(fit, roll, notes, options: argparse.Namespace, talk: bool) -> dict:
+    """Print what was found, and return it as data."""
+    from hotfit import wording
+
+    facts = fit.summary()
+    if talk:
+        say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
+        say_all([""] * options.verbose, wording.summary_of(facts))
+    return {**wording.frames_as_data(roll, notes), **facts}
+
+
+def run_update(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Let new darks join an earlier result, or every one of the images that it has."""
+    from pathlib import Path
+
+    from hotfit import store
+    from hotfit.update import results_in
+
+    rules_of(options, parser)
+    extras, earlier = extras_of(options, parser), Path(options.update)
+    for name in ("gain", "read_noise", "bias_subtracted", "updatable"):
+        if getattr(options, name):
+            parser.error(f"--{name.replace('_', '-')}: an update keeps what {earlier} was made with")
+    output = Path(options.output or earlier)
+    overwrite = options.overwrite or options.output is None
+    bases = {label: store.read_findings(directory) for label, directory in results_in(earlier).items()}
+    if not options.dry_run:
+        store.check_output(output, overwrite=overwrite)
+    with ExitStack() as stack:
+        made = None
+        if not options.dry_run:
+            pixels = sum(base.dq.size for base in bases.values())
+            state = sum(base.dq.size * 16 * len(set(base.frames["group"])) for base in bases.values())
+            store.check_room(output, pixels, extras, state=state)
+            made = stack.enter_context(store.new_directory(output, overwrite=overwrite))
+        told = {label: update_image(base, label, made, options, extras) for label, base in bases.items()}
+    finish(told, output, options)
+
+
+def update_image(base, label: str, made, options: argparse.Namespace, extras) -> dict:
+    """Show the new darks of one image, let them join, and write it; returns what was told, as data."""
+    from dataclasses import replace
+
+    from hotfit import store, wording
+    from hotfit.update import new_frames, state_of, update
+
+    talk = not (options.quiet or options.json)
+    base = replace(base, state=state_of(base))
+    names = ("exposure_key", "exposure_unit", "trim", "overscan")
+    reading = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.mixed:
+        reading["mixed"] = options.mixed.split(",")
+    with new_frames(options.frames, base.state, reading) as found:
+        roll = next(iter(found.images.values()))
         if talk:
-            say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
-            say_all([""] * options.verbose, wording.summary_of(facts))
-        return {**wording.frames_as_data(roll, darks.notes), **facts}
+            say_all([f"image {label}"] * (label != ONLY), wording.table_of(roll))
+        if made is None:
+            return wording.frames_as_data(roll, ())
+        with roll.assemble() as darks, Bar(darks.shape[0], options.quiet) as bar:
+            if talk:
+                say_all(wording.told(darks.notes))
+            with store.filing(made / label, extras) as keep:
+                fit = update(
+                    base,
+                    darks,
+                    keep,
+                    reading={},
+                    saturation=options.saturation,
+                    rules=thresholds_of(options),
+                    workers=options.workers,
+                    memory=options.memory,
+                    progress=bar.update,
+                    compiling=bar.tell if talk else None,
+                )
+        return told_of(fit, roll, darks.notes, options, talk)
 
 
 def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
     """The thresholds that were given, as `Rules`; ends with exit code 2 if one makes no sense."""
     from hotfit.flags import Rules
 
+    try:
+        return Rules(**thresholds_of(options))
+    except HotfitError as error:
+        parser.error(str(error))
+
+
+def thresholds_of(options: argparse.Namespace) -> dict:
+    """The fields of `Rules` that were given."""
     rules = {name: getattr(options, name) for name in ("hot", "fdr", "tolerance", "min_sigma")}
     if options.bad is not None:
         rules["bad"] = tuple(name.strip().upper() for name in options.bad.split(",") if name.strip())
-    rules = {name: value for name, value in rules.items() if value is not None}
-    try:
-        return Rules(**rules)
-    except HotfitError as error:
-        parser.error(str(error))
+    return {name: value for name, value in rules.items() if value is not None}
 
 
 def extras_of(options: argparse.Namespace, parser: argparse.ArgumentParser):

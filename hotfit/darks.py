@@ -18,6 +18,7 @@ from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
 from hotfit.frames import Frame, Skipped
 from hotfit.geometry import CutRows, never_changing, overscan_of
+from hotfit.grouping import group_exposures
 from hotfit.headers import Options
 from hotfit.images import ALL
 from hotfit.opening import ONLY, read_file, read_object, unpacked
@@ -129,6 +130,13 @@ class FoundDarks:
     def pixels(self) -> int:
         """Pixels of all images together."""
         return sum(math.prod(roll.frames[0].shape) for roll in self.images.values() if roll.frames)
+
+    @property
+    def sums_bytes(self) -> int:
+        """What their sums take in a result that is updatable, see `hotfit.kernels.Sums`."""
+        rolls = [roll for roll in self.images.values() if roll.frames]
+        exposures = [group_exposures([frame.exposure for frame in roll.frames])[1].size for roll in rolls]
+        return sum(16 * n * math.prod(roll.frames[0].shape) for n, roll in zip(exposures, rolls, strict=True))
 
     def close(self) -> None:
         """Remove what was decompressed; the sets that were opened cannot be read afterwards."""

@@ -11,6 +11,9 @@ a line and, if you like, its exposure in seconds behind it. Bias frames are dark
 """
 
 
+OUTPUT = "hotfit-out"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All options, with the names of the arguments of `hotfit.fit_darks`."""
     parser = argparse.ArgumentParser(
@@ -21,10 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("frames", nargs="+", metavar="FRAME", help="raw darks and bias frames")
     add = parser.add_argument_group("output").add_argument
-    add(
-        "-o", "--output", default="hotfit-out", metavar="DIR", help="directory to make (default: %(default)s)"
-    )
+    add("-o", "--output", metavar="DIR", help=f"directory to make (default: {OUTPUT})")
     add("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    add("--updatable", action="store_true", help="keep what --update needs: 16 bytes a pixel and exposure")
+    add("--update", metavar="DIR", help="let FRAMEs join the updatable result in DIR, or make -o of both")
     add("--report", action="store_true", help="write report.html too (needs matplotlib)")
     add(
         "--export",

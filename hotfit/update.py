@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from hotfit.curves import Curves
-from hotfit.darks import find_darks
+from hotfit.darks import FoundDarks, find_darks
 from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.fit import HeldMaps, checked_workers, draft_of, finish_fit
 from hotfit.jit import when_compiling
+from hotfit.opening import ONLY
+from hotfit.outputs import MAP_FILE
 from hotfit.planning import Plan, plan_to_join, plan_to_leave
 from hotfit.refit import refit
 from hotfit.state import State
@@ -41,7 +43,9 @@ def update(base: Findings, frames, keep=HeldMaps, *, reading, saturation, rules,
         workers, memory, progress and compiling, as in `hotfit.fit.fit_set`.
     """
     state = state_of(base)
-    moving = frames if isinstance(frames, DarkSet) else opened(frames, state, reading)
+    moving = frames
+    if not isinstance(frames, DarkSet):
+        moving = next(iter(new_frames(frames, state, reading).images.values())).assemble(own=True)
     with moving:
         if moving.shape != state.darks.shape:
             raise HotfitError(
@@ -71,12 +75,18 @@ def state_of(base: Findings) -> State:
     return base.state.load(base)
 
 
-def opened(frames, state: State, reading: dict) -> DarkSet:
-    """New frames, read as those of the fit were."""
+def new_frames(frames, state: State, reading: dict) -> FoundDarks:
+    """New frames, read as those of the fit were, but for what `reading` changes."""
     options = {**state.darks.options._asdict(), **reading}
-    options["temperature_tolerance"] = state.darks.temperature_tolerance
-    found = find_darks(frames, **options)
-    return next(iter(found.images.values())).assemble(own=True)
+    return find_darks(frames, temperature_tolerance=state.darks.temperature_tolerance, **options)
+
+
+def results_in(directory: Path) -> dict[str, Path]:
+    """The results in a directory by the labels of their images; that of a single one is empty."""
+    found = {path.parent.name: path.parent for path in sorted(directory.glob(f"*/{MAP_FILE}"))}
+    if (directory / MAP_FILE).exists() or not found:
+        return {ONLY: directory}
+    return found
 
 
 def with_level(state: State, saturation: float | None) -> State:
