@@ -1,6 +1,7 @@
 """Gathers the state of a fit while its bands go through the kernel: frames can join or leave it later."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,9 @@ class Gathering:
         calibration, darks = self.calibration, self.darks
         frames, paths = lasting(darks.frames)
         return State(
-            darks=assemble_members(frames, darks.options, darks.temperature_tolerance),
+            darks=replace(
+                assemble_members(frames, darks.options, darks.temperature_tolerance), claims=darks.claims
+            ),
             calibration=calibration,
             bias_subtracted=self.bias_subtracted,
             own_offset=calibration.offset,

@@ -15,19 +15,20 @@ from hotfit.darkset import DarkSet
 from hotfit.lines import Lines, basis, fit_lines
 from hotfit.maps import SAMPLE
 from hotfit.readers import runs
-from hotfit.robust import clipped_mean
+from hotfit.robust import clipped_mean, median, robust_sigma
 from hotfit.state import State
 from hotfit.suspects import OTHER_RATE
 from hotfit.terms import (
     FEWEST_HOT,
     JITTER,
     PLAUSIBLE,
+    QUIET,
     Change,
     biweight,
     drawn_back,
     jitter_rms,
-    quiet_pixels,
     thermometers,
+    thinned,
 )
 
 
@@ -50,7 +51,7 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
     means = group_means(state, chosen)
     lines = lines_of(state, means)
     lines.signal[np.isnan(lines.signal)] = 0
-    quiet = quiet_pixels(lines.signal)
+    quiet = cool_pixels(lines.signal)
     quiet_signal = float(lines.signal[quiet].mean())
     noise = state.calibration.noise
     hot = thermometers(lines.signal - max(quiet_signal, 0), noise.read, noise.shot)
@@ -73,6 +74,14 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
     return Terms(*np.array(found).T, notes=tuple(notes))
 
 
+def cool_pixels(signal: np.ndarray) -> np.ndarray:
+    """Indices of pixels of the bulk, thinned: as many above its middle as below.
+
+    Those that noise made faint in the frames of the fit are not so in new ones.
+    """
+    return thinned(np.abs(signal - median(signal)) < 5 * robust_sigma(signal), QUIET)
+
+
 def sample_runs(shape: tuple[int, int]) -> list[tuple[int, int]]:
     """Evenly spaced rows with about `SAMPLE` pixels."""
     wanted = int(np.clip(SAMPLE // shape[1], 1, shape[0]))
@@ -90,10 +99,12 @@ def places_of(index: np.ndarray, chosen: list[tuple[int, int]], columns: int) ->
 
 def group_means(state: State, chosen: list[tuple[int, int]]) -> np.ndarray:
     """Mean of each exposure, (K, P) float32 adu, in some rows, with the offsets of the fit."""
-    means = []
-    for sums, shift in zip(state.sums, state.shift, strict=True):
-        means.append(np.concatenate([sums.mean(first, last) for first, last in chosen]) - np.float32(shift))
-    return np.stack(means)
+    pixels = sum(last - first for first, last in chosen) * state.darks.shape[1]
+    means, sums = np.empty((len(state.sums), pixels), np.float32), np.empty((4, pixels), np.float32)
+    for mean, keeper, shift in zip(means, state.sums, state.shift, strict=True):
+        keeper.look(chosen, sums)
+        mean[:] = sums[0] - np.float32(shift)
+    return means
 
 
 def lines_of(state: State, means: np.ndarray) -> Lines:

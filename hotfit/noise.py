@@ -1,5 +1,6 @@
 """Read noise and gain from how samples scatter: variance against dark signal, over the frames themselves."""
 
+from collections.abc import Iterable
 from functools import cache
 from itertools import chain
 from typing import NamedTuple
@@ -66,9 +67,14 @@ def estimate_noise(bins: Bins, terms: FrameTerms | None, group, u, weight) -> No
     term that grows as the square of the charge takes up temperature jitter that the frame scales leave.
     """
     lines = bins.lines if terms is None else corrected(bins.lines, terms, u, weight)
+    return noise_of(bins, deviations(lines, group, u, weight))
+
+
+def noise_of(bins: Bins, squares_of: Iterable[tuple]) -> NoiseEstimate:
+    """The same from (sums of squares (P,), degrees of freedom, time), as `deviations` yields them."""
     measured = [
-        (np.split(lines.signal * time + bins.readout, bins.ends), np.split(squares, bins.ends), freedom)
-        for squares, freedom, time in deviations(lines, group, u, weight)
+        (np.split(bins.lines.signal * time + bins.readout, bins.ends), np.split(squares, bins.ends), freedom)
+        for squares, freedom, time in squares_of
     ]
     if not measured:  # two frames: the spread over the pixels is at least the noise
         return NoiseEstimate(bins.spread**2 / 2, np.inf, 0.0, np.inf, bins.floor)
@@ -109,11 +115,15 @@ def deviations(lines: Lines, group, u, weight):
         mean = summed(shares, (lines.residual(i) for i in frames)) / shares.sum()
         squares = summed(shares, ((lines.residual(i) - mean) ** 2 for i in frames))
         yield squares, int(sizes[k] - 1), u[frames[0]]
-    if (sizes[group] > 1)[u > CHARGED].any():
-        return
+    if not (sizes[group] > 1)[u > CHARGED].any():
+        yield from residuals_of(lines, np.flatnonzero(sizes[group] == 1), u, weight)
+
+
+def residuals_of(lines: Lines, frames, u, weight):
+    """Yield the same from what the lines leave of frames that have no others of their exposure."""
     share = lines.maker**2 / weight
     total = share.sum(axis=1)
-    for i in np.flatnonzero((np.diag(lines.maker) > 0.1) & (sizes[group] == 1)):
+    for i in frames[np.diag(lines.maker)[frames] > 0.1]:
         yield lines.residual(i) ** 2 / total[i], 1, share[i] @ u / total[i]
 
 

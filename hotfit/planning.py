@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hotfit import kernels
 from hotfit.checks import check_set
 from hotfit.darkset import DarkSet, assemble_members
 from hotfit.errors import HotfitError
@@ -133,7 +134,8 @@ def check_strangers(old: State, moving: DarkSet, prints: tuple[str, ...]) -> Non
 
 def members_of(old: DarkSet, frames) -> DarkSet:
     """Frames as a set like the old one."""
-    return assemble_members(frames, old.options, old.temperature_tolerance)
+    members = assemble_members(frames, old.options, old.temperature_tolerance)
+    return replace(members, claims=old.claims)
 
 
 def old_groups(old: DarkSet, new: DarkSet, source: np.ndarray) -> list[int | None]:
@@ -147,3 +149,23 @@ def old_groups(old: DarkSet, new: DarkSet, source: np.ndarray) -> list[int | Non
             raise HotfitError(f"exposures of {times} s are and are not equal; fit all frames again")
         found.append(int(of_group[0]) if of_group.size else None)
     return found
+
+
+def moves_of(plan: Plan) -> list[tuple[int, int, kernels.Joining]]:
+    """Which of the moving frames joins which exposure of the new state, and how."""
+    old = plan.old
+    x = old.own_scale * old.darks.group_exposure[old.darks.group]
+    weight = np.bincount(old.darks.group, old.darks.n_combined)
+    mean = np.bincount(old.darks.group, old.darks.n_combined * x) / weight
+    weight = [0.0 if mate is None else weight[mate] for mate in plan.mates]
+    mean = [0.0 if mate is None else mean[mate] for mate in plan.mates]
+    moves = []
+    for frame, mover in enumerate(plan.movers):
+        if mover.k is not None:
+            k = mover.k
+            away = mover.x - mean[k] if weight[k] else 0.0
+            numbers = mover.weight, weight[k], mover.offset, away
+            moves.append((frame, k, kernels.Joining(*map(np.float32, numbers))))
+            mean[k] += (mover.x - mean[k]) * mover.weight / (weight[k] + mover.weight)
+            weight[k] += mover.weight
+    return moves

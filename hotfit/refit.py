@@ -14,7 +14,7 @@ from hotfit.bands import cut_bands, fitting_of
 from hotfit.design import make_design
 from hotfit.gathering import in_order
 from hotfit.maps import TYPES, in_threads
-from hotfit.planning import Plan
+from hotfit.planning import Plan, moves_of
 from hotfit.state import State, Suspects
 from hotfit.witness import Witness
 
@@ -73,7 +73,8 @@ class BandFit:
         self.fitting = fitting_of(darks, calibration, self.design)
         self.longest = np.float32(darks.group_exposure[-1] / plan.new.stretch)
         self.shift = plan.new.shift.astype(np.float32)
-        self.moves = moves_of(plan)
+        order = plan.moving.order
+        self.moves = [(int(order[frame]), k, joining) for frame, k, joining in moves_of(plan)]
 
     def fit(self, first: int, last: int, samples, start: int, room):
         """Fit rows `first` to `last`; returns what frames lost in them, (2, N), and the suspects.
@@ -84,8 +85,8 @@ class BandFit:
         band, columns = self.maps.band(first, last), self.plan.new.darks.shape[1]
         sums = self.sums_of(first, last, room)
         earlier = {k: sums[:, k].copy() for k in self.keepers}
-        for index, k, joining in self.moves:
-            kernels.add_frame(samples, index, start, joining, kernels.Sums(*sums), k)
+        for frame, k, joining in self.moves:
+            kernels.add_frame(samples, frame, start, joining, kernels.Sums(*sums), k)
         for k, keeper in self.keepers.items():
             keeper.put(first, sums[:, k])
         doubt = np.empty(sums.shape[2], np.bool_)
@@ -145,23 +146,3 @@ class BandFit:
         for name, values in found.items():
             band[name][place] = values
         return own
-
-
-def moves_of(plan: Plan) -> list[tuple[int, int, kernels.Joining]]:
-    """Which row of the moving frames' samples joins which exposure of the new state, and how."""
-    old = plan.old
-    x = old.own_scale * old.darks.group_exposure[old.darks.group]
-    weight = np.bincount(old.darks.group, old.darks.n_combined)
-    mean = np.bincount(old.darks.group, old.darks.n_combined * x) / weight
-    weight = [0.0 if mate is None else weight[mate] for mate in plan.mates]
-    mean = [0.0 if mate is None else mean[mate] for mate in plan.mates]
-    moves = []
-    for row, mover in zip(plan.moving.order, plan.movers, strict=True):
-        if mover.k is not None:
-            k = mover.k
-            away = mover.x - mean[k] if weight[k] else 0.0
-            numbers = mover.weight, weight[k], mover.offset, away
-            moves.append((int(row), k, kernels.Joining(*map(np.float32, numbers))))
-            mean[k] += (mover.x - mean[k]) * mover.weight / (weight[k] + mover.weight)
-            weight[k] += mover.weight
-    return moves

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,12 +15,12 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 import hotfit
 from hotfit.calibrate import Calibration, NoiseModel
-from hotfit.darkset import DarkSet, assemble_members
+from hotfit.darkset import Claims, DarkSet, assemble_members
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, number
 from hotfit.frames import Frame
 from hotfit.hdus import native_table
-from hotfit.headers import Options
+from hotfit.headers import Claim, Options
 from hotfit.readers import Coding, FileRows
 from hotfit.state import State, Suspects
 from hotfit.sums import FiledSums, damaged, same_file
@@ -102,6 +102,8 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
             "EXCESS": (state.calibration.excess, "variance of quiet pixels / that of the model"),
             "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
             "OPTIONS": quote(json.dumps(options)),
+            "CLAIMS": quote(json.dumps(darks.claims)),
+            "DOUBTS": quote(json.dumps(state.calibration.doubts)),
         }
     )
     sums = Table(
@@ -163,6 +165,8 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
     if shape != base.dq.shape or list(frames["name"]) != list(base.frames["file"]):
         raise ValueError("it belongs to another result")
     darks = darks_of(frames, shape, json.loads(unquote(header["OPTIONS"])))
+    said = json.loads(unquote(header["CLAIMS"]))
+    darks = replace(darks, claims=Claims(*(tuple(Claim(*claim) for claim in of_kind) for of_kind in said)))
     group = darks.group
     part = np.asarray(frames["part"])
     calibration = Calibration(
@@ -175,6 +179,7 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
         excess=header["EXCESS"],
         stuck=header["STUCK"],
         notes=(),
+        doubts=tuple(json.loads(unquote(header["DOUBTS"]))),
     )
     return State(
         darks=darks,

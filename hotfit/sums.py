@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy as np
 from astropy.io import fits
 
 from hotfit.errors import HotfitError
-from hotfit.imagefile import ImageFile, empty, fold, native, word_sum
+from hotfit.imagefile import ImageFile, empty, fold, word_sum
 from hotfit.rawio import opened, read_at
+from hotfit.readers import Coding, FileRows
 
 IMAGES = {"mean": "PRIMARY", "square": "SQUARE", "moment": "MOMENT", "high": "HIGH"}
 """The HDU of each of the sums; `mean` and `high` are in adu, `square` in adu**2, `moment` in adu s."""
@@ -40,9 +42,10 @@ class HeldSums:
         """Write the sums of the rows `first` to `last` (exclusive) into `out`, (4, pixels) float32."""
         out[:] = self._arrays[:, first:last].reshape(len(IMAGES), -1)
 
-    def mean(self, first: int, last: int) -> np.ndarray:
-        """The means alone, (pixels,)."""
-        return self._arrays[0, first:last].reshape(-1)
+    def look(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+        """Write the sums of the rows `first` to `last` (exclusive) of each run into `out`, (4, pixels)."""
+        chosen = [self._arrays[:, first:last] for first, last in runs]
+        np.concatenate(chosen, axis=1, out=out.reshape(len(IMAGES), -1, self.shape[1]))
 
     def finish(self) -> "HeldSums":
         """What reads them, once all rows are there: themselves."""
@@ -139,13 +142,12 @@ class FiledSums:
         except OSError as error:
             raise damaged(self.path, error) from error
 
-    def mean(self, first: int, last: int) -> np.ndarray:
-        """The means alone, (pixels,), unchecked."""
-        stored = np.empty((last - first) * self.shape[1], ">f4")
-        with opened(self.path) as descriptor:
-            begin = self.places[0] + first * self.shape[1] * FLOAT32.itemsize
-            read_at(descriptor, stored.view(np.uint8), begin)
-        return native(stored, FLOAT32)
+    def look(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+        """Write the sums of some runs of rows into `out`, (4, pixels) float32, unchecked."""
+        columns = self.shape[1]
+        for row, place in zip(out, self.places, strict=True):
+            reader = FileRows(self.path, place, columns, Coding(np.dtype(">f4")))
+            reader.read_runs(runs, row.reshape(-1, columns))
 
     def check(self) -> None:
         """Raise HotfitError if the rows, each read once since the last check, are not as written."""

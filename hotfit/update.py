@@ -18,6 +18,7 @@ from hotfit.opening import ONLY
 from hotfit.outputs import MAP_FILE
 from hotfit.planning import Plan, plan_to_join, plan_to_leave
 from hotfit.refit import refit
+from hotfit.remeasure import remeasured
 from hotfit.state import State
 from hotfit.tracing import told, worst
 from hotfit.witness import Witness, reopened
@@ -116,11 +117,12 @@ def chosen(state: State, names) -> np.ndarray:
 
 def carried_out(plan: Plan, base, keep, rules: dict, notes, *, workers, memory, progress, compiling=None):
     """Fit the new state of a plan, flag it and finish the result."""
-    workers = checked_workers(workers, memory)
+    workers, before = checked_workers(workers, memory), plan.old.calibration.doubts
+    plan = remeasured(plan)
     darks, calibration = plan.new.darks, plan.new.calibration
-    kept = [note for note in base.notes if note not in set(untested(base))]
+    kept = [note for note in base.notes if note not in {*untested(base), *before}]
     rules = replace(base.rules, **rules)
-    draft = draft_of(darks, calibration, rules, base.bias_subtracted, (*kept, *notes))
+    draft = draft_of(darks, calibration, rules, base.bias_subtracted, (*kept, *calibration.doubts, *notes))
     maps, witness = keep(draft), Witness(plan.old)
     try:
         with nullcontext() if compiling is None else when_compiling(compiling):

@@ -1,0 +1,89 @@
+"""Gain and read noise of a fit that frames have joined or left, from the sums of evenly spaced rows.
+
+The scatter within an exposure is in the sums, and so is that of single frames about the line: what the
+samples show when a set is calibrated (`hotfit.noise`), the sums of all its frames show as well.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hotfit import kernels
+from hotfit.calibrate import Calibration, decide_detector, noise_model
+from hotfit.hints import Decision
+from hotfit.joining import sample_runs
+from hotfit.lines import fit_lines
+from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals_of, stuck_length
+from hotfit.planning import Plan, moves_of
+from hotfit.state import State
+
+
+def remeasured(plan: Plan) -> Plan:
+    """The plan with detector and noise model as the frames of the new state show them."""
+    calibration = calibrated(plan.new, noise_from(plan.new, look(plan)))
+    return plan._replace(new=replace(plan.new, calibration=calibration))
+
+
+def look(plan: Plan) -> np.ndarray:
+    """Sums (4, K, P) of the new state in evenly spaced rows."""
+    runs = sample_runs(plan.new.darks.shape)
+    samples = plan.moving.sample(runs)
+    samples.flags.writeable = False
+    sums = np.empty((4, len(plan.mates), samples.shape[1]), np.float32)
+    for k, mate in enumerate(plan.mates):
+        if mate is None:
+            sums[:3, k], sums[3, k] = 0, -np.inf
+        else:
+            plan.old.sums[mate].look(runs, sums[:, k])
+    for frame, k, joining in moves_of(plan):
+        kernels.add_frame(samples, frame, 0, joining, kernels.Sums(*sums), k)
+    return sums
+
+
+def noise_from(state: State, sums: np.ndarray) -> NoiseEstimate:
+    """The noise that sums (4, K, P) show."""
+    darks, group = state.darks, state.darks.group
+    sizes, weight = np.bincount(group), np.bincount(group, darks.n_combined)
+    own_x = state.own_scale * darks.group_exposure[group]
+    x = np.bincount(group, darks.n_combined * own_x) / weight
+    spread = np.bincount(group, darks.n_combined * (own_x - x[group]) ** 2)
+    stretch = state.stretch / darks.group_exposure[-1]
+    shift = state.shift.astype(np.float32)[:, None]
+    top = (sums[3] - shift).max(axis=0) + state.calibration.offset.max()
+    good = np.isfinite(sums[0]).all(axis=0) & (top < state.calibration.detector.saturation)
+    mean, square, moment, _ = sums[:, :, good]
+    u = x * stretch
+    bins = noise_bins(fit_lines(mean - shift, u, weight, state.bias_subtracted), u)
+    pixels, slope = bins.lines.pixels, bins.lines.signal * np.float32(stretch)
+
+    def squares_of():
+        for k in np.flatnonzero(sizes > 1):
+            straight = square[k, pixels] - slope * (2 * moment[k, pixels] - slope * np.float32(spread[k]))
+            yield np.maximum(straight, 0), int(sizes[k] - 1), u[k]
+        if not (sizes > 1)[u > CHARGED].any():
+            yield from residuals_of(bins.lines, np.flatnonzero(sizes == 1), u, weight)
+
+    return noise_of(bins, squares_of())
+
+
+def calibrated(state: State, noise: NoiseEstimate) -> Calibration:
+    """The calibration of a state with what the noise says of its detector; what users gave stays."""
+    before, frames = state.calibration.detector, state.darks.frames
+    shown = noise
+    if any(frame.master and frame.n_combined == 1 for frame in frames):
+        shown = noise._replace(shot_error=np.inf)
+    detector, doubts = decide_detector(
+        before.gain if before.gain_source == "user" else None,
+        before.read_noise if before.read_noise_source == "user" else None,
+        Decision(before.saturation, before.saturation_source),
+        state.darks.claims,
+        shown,
+        before.step,
+        combined=any(frame.master for frame in frames),
+    )
+    model, excess = noise_model(detector, noise, state.bias_subtracted)
+    pixels = state.darks.shape[0] * state.darks.shape[1]
+    stuck = stuck_length(detector.step, np.sqrt(model.read), pixels)
+    return replace(
+        state.calibration, detector=detector, noise=model, excess=excess, stuck=stuck, doubts=doubts
+    )
