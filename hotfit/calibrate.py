@@ -75,7 +75,7 @@ class Calibration:
     excess: float  # variance of the quiet pixels over that of the noise model: not 1 where noise was given
     stuck: int  # so many equal samples of a pixel are no coincidence
     notes: tuple[str, ...]
-    doubts: tuple[str, ...]  # those of the notes that are about claims of headers and users
+    doubts: tuple[str, ...] = ()  # those of the notes that are about claims of headers and users
 
 
 def calibrate(

@@ -48,14 +48,14 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
     `mates` has the exposure of the fit that each belongs to, None where there is none.
     """
     chosen = sample_runs(new.shape)
-    means = group_means(state, chosen)
+    means, top = means_and_tops(state, chosen)
     lines = lines_of(state, means)
     lines.signal[np.isnan(lines.signal)] = 0
     quiet = cool_pixels(lines.signal)
     quiet_signal = float(lines.signal[quiet].mean())
     noise = state.calibration.noise
     hot = thermometers(lines.signal - max(quiet_signal, 0), noise.read, noise.shot)
-    hot = hot[~np.isin(hot, places_of(state.suspects.index, chosen, state.darks.shape[1]))]
+    hot = hot[top[hot] < state.calibration.detector.saturation]
     found, notes = [], []
     for index, values in enumerate(new.sample(chosen)):
         time = float(new.exposure[index] / state.darks.group_exposure[-1])
@@ -88,23 +88,19 @@ def sample_runs(shape: tuple[int, int]) -> list[tuple[int, int]]:
     return runs(np.unique(np.linspace(0, shape[0] - 1, wanted).astype(int)), shape[0])
 
 
-def places_of(index: np.ndarray, chosen: list[tuple[int, int]], columns: int) -> np.ndarray:
-    """Where pixels of the image, counted row by row, stand among those of some rows."""
-    rows = np.concatenate([np.arange(first, last) for first, last in chosen])
-    y, x = np.divmod(index, columns)
-    place = np.searchsorted(rows, y)
-    among = rows[np.minimum(place, rows.size - 1)] == y
-    return (place * columns + x)[among]
+def means_and_tops(state: State, chosen: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each exposure, (K, P) float32, with the offsets of the fit, and the highest count, (P,); adu.
 
-
-def group_means(state: State, chosen: list[tuple[int, int]]) -> np.ndarray:
-    """Mean of each exposure, (K, P) float32 adu, in some rows, with the offsets of the fit."""
+    They are those of some rows.
+    """
     pixels = sum(last - first for first, last in chosen) * state.darks.shape[1]
     means, sums = np.empty((len(state.sums), pixels), np.float32), np.empty((4, pixels), np.float32)
+    top = np.full(pixels, -np.inf, np.float32)
     for mean, keeper, shift in zip(means, state.sums, state.shift, strict=True):
         keeper.look(chosen, sums)
         mean[:] = sums[0] - np.float32(shift)
-    return means
+        np.fmax(top, sums[3] - np.float32(shift), out=top)
+    return means, top + np.float32(state.calibration.offset.max())
 
 
 def lines_of(state: State, means: np.ndarray) -> Lines:

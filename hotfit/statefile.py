@@ -101,6 +101,7 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
             "FLOOR": (number(noise.floor), "[adu] an intercept above it holds charge"),
             "EXCESS": (state.calibration.excess, "variance of quiet pixels / that of the model"),
             "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
+            "NSUSPECT": (state.suspects.index.size, "pixels whose samples are all kept"),
             "OPTIONS": quote(json.dumps(options)),
             "CLAIMS": quote(json.dumps(darks.claims)),
             "DOUBTS": quote(json.dumps(state.calibration.doubts)),
@@ -251,7 +252,7 @@ def sums_of(hdus: fits.HDUList, directory: Path, shape: tuple[int, int], exposur
 
 def suspects_of(hdus: fits.HDUList, frames: int) -> Suspects:
     """The suspects that were kept."""
-    if "SUSPECTS" not in hdus:
+    if hdus[0].header["NSUSPECT"] == 0:
         return Suspects(np.empty(0, np.intp), np.empty((0, frames), np.float32))
     data = hdus["SUSPECTS"].data
     return Suspects(data["place"].astype(np.intp), data["counts"].astype(np.float32).reshape(-1, frames))

@@ -113,19 +113,15 @@ def random_samples(exposure, terms, dtype, pedestal, rng):
     return y.astype(dtype)
 
 
-def run_kernel(y, frames, terms, *, bias_subtracted=False):
-    """Maps of the bare kernel, samples left out by frame, and the set.
-
-    `y` (N, ...) and `terms` are sorted by exposure; the kernel gets them in the order of `frames` (N,).
-    """
+def prepare(y, frames, terms, *, bias_subtracted=False):
+    """A set of darks and its calibration, as the kernel needs them; parameters as in `run_kernel`."""
     order = np.argsort(frames, kind="stable")
     cube, n_combined = np.empty((order.size, 1, y[0].size), y.dtype), np.empty(order.size)
     cube[order], n_combined[order] = y.reshape(cube.shape), terms.weight
     darks = cube_darks(cube, frames, n_combined=n_combined)
-    noise = NoiseModel(READ**2, 1 / GAIN, np.inf if bias_subtracted else FLOOR)
     calibration = Calibration(
         detector=Detector(GAIN, "user", READ * GAIN, "user", LEVEL, "user", float(y.dtype == np.uint16)),
-        noise=noise,
+        noise=NoiseModel(READ**2, 1 / GAIN, np.inf if bias_subtracted else FLOOR),
         offset=terms.offset,
         offset_error=np.zeros(order.size),
         scale=terms.scale,
@@ -135,8 +131,20 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
         stuck=stuck_length(float(y.dtype == np.uint16), READ, y[0].size),
         notes=(),
     )
-    maps = kernels.Maps(**ArrayMaps(np.empty((1, y[0].size), np.uint32)).band(0, 1))
-    counts = np.zeros((2, order.size), np.int64)
+    return darks, calibration
+
+
+def empty_maps(pixels):
+    return kernels.Maps(**ArrayMaps(np.empty((1, pixels), np.uint32)).band(0, 1))
+
+
+def run_kernel(y, frames, terms, *, bias_subtracted=False):
+    """Maps of the bare kernel, samples left out by frame, and the set.
+
+    `y` (N, ...) and `terms` are sorted by exposure; the kernel gets them in the order of `frames` (N,).
+    """
+    darks, calibration = prepare(y, frames, terms, bias_subtracted=bias_subtracted)
+    maps, counts = empty_maps(y[0].size), np.zeros((2, frames.size), np.int64)
     samples, start = darks.samples(0, 1)
     shared = design.make_design(darks, calibration, bias_subtracted)
     kernels.fit_pixels(
@@ -144,7 +152,7 @@ def run_kernel(y, frames, terms, *, bias_subtracted=False):
         start,
         shared,
         design.make_groups(shared),
-        kernels.Noise(*map(np.float32, noise)),
+        kernels.Noise(*map(np.float32, calibration.noise)),
         design.make_limits(darks, calibration),
         np.float32(1 / darks.group_exposure[-1]),
         maps,

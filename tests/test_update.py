@@ -1,0 +1,478 @@
+"""Frames that join a fit or leave it, against fits of all frames; what stands in for files that are gone."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import hotfit
+from hotfit.curves import DROPPED, MISSING, USED
+from hotfit.errors import HotfitError
+from hotfit.flags import DQ
+from hotfit.maps import TYPES
+from hotfit.state import State, Suspects
+from hotfit.witness import equivalent, spread
+
+SHAPE = (160, 200)
+MAPS = [name for name in TYPES if name != "dq"]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """Names of 8 simulated darks of each of 5 exposures."""
+    folder = tmp_path_factory.mktemp("nights") / "darks"
+    paths, _ = hotfit.simulate.write(
+        folder, shape=SHAPE, repeats=8, exposures=EXPOSURES, seed=7, odd=10, **RAYS
+    )
+    return [str(path) for path in paths]
+
+
+EXPOSURES = (0, 90, 300, 600, 1000)
+RAYS = {"cosmic_rate": 0.05}  # many for so few pixels
+
+
+def numbered(names, *numbers, of=""):
+    return [name for name in names if int(Path(name).stem[-3:]) in numbers and of in name]
+
+
+@pytest.fixture(scope="module")
+def base(names):
+    """A fit of 6 frames of each exposure."""
+    return hotfit.fit_darks(numbered(names, *range(1, 7)), updatable=True)
+
+
+@pytest.fixture(scope="module")
+def updated(base, names):
+    """The same after ten updates of one frame."""
+    fit = base
+    for name in numbered(names, 7, 8):
+        fit = fit.update(name)
+    return fit
+
+
+@pytest.fixture(scope="module")
+def full(names):
+    return hotfit.fit_darks(names, updatable=True)
+
+
+def assert_agrees(fit, full, *, flips=0, errors=0.05):
+    """Rates of unflagged pixels within a part of their errors, and the same flags but for a few pixels."""
+    quiet = (fit.dq == 0) & (full.dq == 0)
+    assert np.abs((fit.rate - full.rate) / full.rate_error)[quiet].max() < errors
+    odd = (fit.dq != 0) | (full.dq != 0)
+    assert np.count_nonzero(odd) > 250
+    assert np.count_nonzero(fit.dq != full.dq) <= flips
+    assert list(fit.frames["file"]) == list(full.frames["file"])
+    assert list(fit.frames["group"]) == list(full.frames["group"])
+
+
+def assert_same(one, other, names=(*MAPS, "dq")):
+    for name in names:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def refusal(call, *args, **options):
+    """The refusal, which is always one line."""
+    with pytest.raises(HotfitError) as caught:
+        call(*args, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- against fits of all frames
+
+
+def test_keeping_sums_changes_nothing(base, names):
+    assert_same(base, hotfit.fit_darks(numbered(names, *range(1, 7))))
+
+
+def test_ten_updates_agree_with_the_full_fit(updated, full):
+    assert_agrees(updated, full)
+    np.testing.assert_allclose(updated.frames["offset"], full.frames["offset"], atol=0.15)
+    change = np.abs(updated.frames["scale"] - full.frames["scale"])
+    assert (change < 1.5 * full.frames["scale_error"] + 1e-9).all()
+    assert updated.detector.read_noise == pytest.approx(full.detector.read_noise, rel=0.003)
+    assert list(updated.frames["saturated"]) == list(full.frames["saturated"])
+
+
+def test_one_update_of_ten_frames_agrees_too(base, names, full):
+    assert_agrees(base.update(numbered(names, 7, 8)), full)
+
+
+def test_removal_restores_what_was(updated, base, names):
+    fit = updated.remove(numbered(names, 7, 8))
+    assert np.nanmax(np.abs((fit.rate - base.rate) / base.rate_error)) < 0.005
+    for name in ("lack_of_fit", "scatter"):
+        np.testing.assert_allclose(getattr(fit, name), getattr(base, name), rtol=0.01, atol=0.01)
+    np.testing.assert_array_equal(fit.dq, base.dq)
+    np.testing.assert_array_equal(fit.n_used, base.n_used)
+    for column in ("offset", "scale"):
+        np.testing.assert_allclose(fit.frames[column], base.frames[column], atol=1e-9)
+    plain = np.ones(base.dq.size, bool)
+    plain[updated.state.suspects.index] = False
+    for mine, theirs in zip(sums_of(fit.state), sums_of(base.state), strict=True):
+        np.testing.assert_allclose(mine[0, plain], theirs[0, plain], atol=1e-3)
+        np.testing.assert_allclose(mine[1, plain], theirs[1, plain], rtol=1e-3, atol=0.05)
+
+
+def test_a_night_can_be_replaced(base, names, full):
+    other = base.remove(numbered(names, 5, 6)).update(numbered(names, 7, 8)).update(numbered(names, 5, 6))
+    assert_agrees(other, full)
+
+
+def test_a_new_exposure(names, full):
+    fit = hotfit.fit_darks([name for name in names if "0300s" not in name], updatable=True)
+    fit = fit.update([name for name in names if "0300s" in name])
+    assert_agrees(fit, full, flips=5)
+    assert fit.n_groups.max() == 5
+
+
+def test_an_exposure_vanishes(full, names):
+    fit = full.remove([name for name in names if "0600s" in name])
+    other = hotfit.fit_darks([name for name in names if "0600s" not in name])
+    assert_agrees(fit, other, flips=5)
+    assert fit.n_groups.max() == 4
+
+
+def sums_of(state: State):
+    """The sums (4, pixels) of each exposure."""
+    rows, columns = state.darks.shape
+    for keeper in state.sums:
+        out = np.empty((4, rows * columns), np.float32)
+        keeper.rows(0, rows, out)
+        yield out
+
+
+def test_sums_are_those_of_the_samples(updated):
+    state = updated.state
+    plain = np.ones(state.darks.shape[0] * state.darks.shape[1], bool)
+    plain[state.suspects.index] = False
+    group = state.darks.group
+    x = state.own_scale * state.darks.group_exposure[group]
+    counts = np.stack([fits.getdata(frame.name).ravel() for frame in state.darks.frames])[:, plain]
+    y = counts - state.own_offset[:, None]
+    for k, (mean, square, moment, high) in enumerate(out[:, plain] for out in sums_of(state)):
+        own = y[group == k]
+        away = (x - x[group == k].mean())[group == k]
+        np.testing.assert_allclose(mean, own.mean(axis=0), atol=2e-3)
+        np.testing.assert_allclose(square, ((own - own.mean(axis=0)) ** 2).sum(axis=0), rtol=2e-3, atol=0.3)
+        np.testing.assert_allclose(moment, away @ own, rtol=2e-3, atol=20)
+        np.testing.assert_allclose(high, own.max(axis=0), atol=0.01)
+
+
+def test_suspects_keep_all_samples(updated):
+    state = updated.state
+    assert 20 < state.suspects.index.size < 0.1 * updated.dq.size
+    assert (np.diff(state.suspects.index) > 0).all()
+    for i in (0, 13, 39):
+        image = fits.getdata(state.darks.frames[i].name).ravel()
+        np.testing.assert_array_equal(state.suspects.counts[:, i], image[state.suspects.index])
+
+
+def test_curves_follow(updated, base):
+    curves = updated.curves
+    assert curves.counts.shape == (curves.y.size, 40)
+    assert set(zip(base.curves.y, base.curves.x, strict=True)) <= set(zip(curves.y, curves.x, strict=True))
+    np.testing.assert_array_equal((curves.state == USED).sum(axis=1), updated.n_used[curves.y, curves.x])
+    np.testing.assert_array_equal(
+        (curves.state == DROPPED).sum(axis=1), updated.n_dropped[curves.y, curves.x]
+    )
+    assert (curves.state == DROPPED).any()
+    assert not (curves.state == MISSING).any()
+    updated.plot_pixel(curves.y[0], curves.x[0])
+
+
+def test_threads_and_memory_do_not_matter(base, names, updated):
+    new = numbered(names, 7)
+    assert_same(base.update(new), base.update(new, workers=3, memory=2))
+    assert "workers" in refusal(base.update, new, workers=0)
+
+
+def test_progress_is_told(base, names):
+    told = []
+    base.update(numbered(names, 7), progress=lambda done, rows: told.append((done, rows)))
+    assert told[-1] == (SHAPE[0], SHAPE[0])
+
+
+@pytest.mark.parametrize("options", [{"bias_subtracted": True}, {"gain": 1.4, "read_noise": 9.0}])
+def test_what_the_user_gave_stays(names, tmp_path, options):
+    if "bias_subtracted" in options:
+        names = without_bias(names, tmp_path)
+    fit = hotfit.fit_darks(numbered(names, *range(1, 7)), updatable=True, **options)
+    fit, full = fit.update(numbered(names, 7, 8)), hotfit.fit_darks(names, **options)
+    assert_agrees(fit, full, flips=5)
+    assert (fit.detector.gain, fit.detector.gain_source) == (full.detector.gain, full.detector.gain_source)
+    assert fit.bias_subtracted == full.bias_subtracted
+
+
+def without_bias(names, folder):
+    """Darks less their intercept, as floats."""
+    bias = np.median([fits.getdata(name) for name in names if "0000s" in name], axis=0)
+    made = []
+    for name in names:
+        if "0000s" not in name:
+            with fits.open(name) as hdus:
+                hdus[0].data = (hdus[0].data - bias).astype(np.float32)
+                hdus.writeto(folder / Path(name).name)
+            made.append(str(folder / Path(name).name))
+    return made
+
+
+# --- how frames come
+
+
+def with_gaps(names, folder):
+    """Some frames with missing samples: a corner in all, single ones in others."""
+    made = []
+    for index, name in enumerate(names):
+        with fits.open(name) as hdus:
+            hdus[0].data = hdus[0].data.astype(np.float32)
+            hdus[0].data[:4, :5] = np.nan
+            hdus[0].data[20 + index, 30] = np.nan
+            hdus.writeto(folder / Path(name).name)
+        made.append(str(folder / Path(name).name))
+    return made
+
+
+def packed(names, folder):
+    made = []
+    for name in names:
+        made.append(str(folder / f"{Path(name).name}.gz"))
+        with gzip.open(made[-1], "wb", compresslevel=1) as out:
+            out.write(Path(name).read_bytes())
+    return made
+
+
+@pytest.mark.parametrize("change", [with_gaps, packed])
+def test_frames_of_other_kinds(change, names, tmp_path):
+    names = change(names, tmp_path)
+    fit = hotfit.fit_darks(numbered_of(names, range(1, 7)), updatable=True)
+    fit.write(tmp_path / "out")
+    fit = hotfit.read(tmp_path / "out").update(numbered_of(names, (7, 8)))
+    full = hotfit.fit_darks(names)
+    np.testing.assert_array_equal(fit.n_used, full.n_used)
+    assert_agrees(fit, full, flips=1)
+    assert not any("cannot be read" in note for note in fit.notes)
+
+
+def numbered_of(names, numbers):
+    return [name for name in names if int(Path(name).name.split(".")[0][-3:]) in numbers]
+
+
+def test_trimmed_frames(names, tmp_path):
+    trim = "[11:190,5:150]"
+    fit = hotfit.fit_darks(numbered(names, *range(1, 7)), updatable=True, trim=trim)
+    fit.write(tmp_path / "out")
+    fit = hotfit.read(tmp_path / "out").update(numbered(names, 7, 8))  # trimmed alike, unasked
+    assert_agrees(fit, hotfit.fit_darks(names, trim=trim), flips=1)
+
+
+def test_frames_in_memory(names):
+    frames, _ = hotfit.simulate.darks("guide", shape=(60, 70), seed=3, odd=20, repeats=5)
+    fit = hotfit.fit_darks(frames[:-1], updatable=True)
+    fit = fit.update([frames[-1]])
+    assert len(fit.frames) == len(frames)
+    gone = refusal(fit.remove, "frame 3")
+    assert "frames in memory" in gone
+
+
+def test_through_files(base, names, tmp_path):
+    """What is written and read again is the same state, and shares unchanged sums."""
+    new = numbered(names, 7, of="dark_1000s")
+    base.write(tmp_path / "one")
+    read = hotfit.read(tmp_path / "one")
+    mine, theirs = read.update(new), base.update(new)
+    assert_same(mine, theirs)
+    assert list(mine.notes) == list(theirs.notes)
+    mine.write(tmp_path / "two")
+    unchanged, changed = (f"two/sums_{k}.fits" for k in (0, 4))
+    assert (tmp_path / unchanged).stat().st_ino == (tmp_path / "one/sums_0.fits").stat().st_ino
+    assert (tmp_path / changed).stat().st_ino != (tmp_path / "one/sums_4.fits").stat().st_ino
+    assert_same(hotfit.read(tmp_path / "two").remove(new), theirs.remove(new))
+    mine.reflag(tolerance=0.05).write(tmp_path / "one", overwrite=True)
+    assert len(hotfit.read(tmp_path / "one").update(numbered(names, 8)).frames) == 36
+
+
+def test_without_links(base, tmp_path, monkeypatch):
+    """Some file systems have no second names."""
+
+    def no_link(*_):
+        raise OSError("not supported")
+
+    base.write(tmp_path / "one")
+    monkeypatch.setattr("os.link", no_link)
+    hotfit.read(tmp_path / "one").write(tmp_path / "two")
+    for k in range(5):
+        name = f"sums_{k}.fits"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with fits.open(tmp_path / "two" / "sums_0.fits", checksum=True) as hdus:
+        assert hdus["MOMENT"].shape == SHAPE
+
+
+# --- files that are gone
+
+
+@pytest.fixture
+def hit(base, names, tmp_path):
+    """A new frame with a cosmic ray on 40 quiet pixels, and the places of these."""
+    name = tmp_path / "hit_1000s_007.fits"
+    quiet = np.flatnonzero((base.dq == 0).ravel())[100::500][:40]
+    with fits.open(numbered(names, 7, of="dark_1000s")[0]) as hdus:
+        hdus[0].data.reshape(-1)[quiet] += 800
+        hdus.writeto(name)
+    return str(name), np.divmod(quiet, SHAPE[1])
+
+
+@pytest.fixture
+def moved(names, tmp_path):
+    """A fit of files that can be taken away."""
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    copies = [shutil.copy(name, folder) for name in numbered(names, *range(1, 7))]
+    return hotfit.fit_darks(copies, updatable=True), folder
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_new_cosmic_ray(moved, hit, gone):
+    """It is dropped, whether the earlier samples are there or their sums must do."""
+    fit, folder = moved
+    name, (y, x) = hit
+    full = hotfit.fit_darks([*fit.frames["file"], name])
+    if gone:
+        shutil.rmtree(folder)
+    new = fit.update(name)
+    assert (new.dq[y, x] & DQ.JUMP_DET).all()
+    assert (new.n_dropped[y, x] == 1).all()
+    assert not new.mask[y, x].any()
+    assert np.abs((new.rate - full.rate) / full.rate_error)[y, x].max() < 0.05
+    noted = [note for note in new.notes if "cannot be read again" in note]
+    assert len(noted) == gone
+    assert all("moved" in note and "pixels" in note for note in noted)
+    again = new.remove(name)
+    assert np.abs((again.rate - fit.rate) / fit.rate_error)[y, x].max() < (0.05 if gone else 0.005)
+
+
+@pytest.mark.parametrize("change", ["bytes", "cut"])
+def test_files_that_changed_are_not_believed(moved, hit, change):
+    fit, folder = moved
+    path = sorted(folder.iterdir())[3]
+    content = path.read_bytes()
+    path.write_bytes(content[:2880] + bytes(len(content) - 2880) if change == "bytes" else content[:9000])
+    new = fit.update(hit[0])
+    assert any(path.name in note and "cannot be read again" in note for note in new.notes)
+    assert not new.mask[hit[1]].any()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_new_saturation_level(moved, names, gone):
+    fit, folder = moved
+    if gone:
+        shutil.rmtree(folder)
+    level = 20_000.0
+    new = fit.update(numbered(names, 7), saturation=level)
+    full = hotfit.fit_darks(numbered(names, *range(1, 8)), saturation=level)
+    saturated = (full.dq & DQ.SATURATED) != 0
+    assert np.count_nonzero(saturated) > np.count_nonzero(fit.dq & DQ.SATURATED) + 5
+    np.testing.assert_array_equal((new.dq & DQ.SATURATED) != 0, saturated)
+    np.testing.assert_array_equal(new.n_used, full.n_used)
+    assert new.detector.saturation_source == "user"
+    assert "saturation=-1" in refusal(fit.update, numbered(names, 7), saturation=-1)
+
+
+def test_equivalent_samples_have_the_sums(base):
+    state = base.state
+    place = np.arange(0, base.dq.size, 37)
+    sums = np.stack(list(sums_of(state)), axis=1)[:, :, place]
+    counts = equivalent(state, sums, list(range(5)))
+    y = counts - state.own_offset
+    for k in range(5):
+        own = y[:, state.darks.group == k].astype(float)
+        np.testing.assert_allclose(own.mean(axis=1), sums[0, k], rtol=1e-4)
+        np.testing.assert_allclose(own.var(axis=1) * own.shape[1], sums[1, k], rtol=0.01, atol=0.1)
+
+
+@pytest.mark.parametrize("weight", [[1], [1, 1], [1, 1, 1], [4, 1, 1, 2, 9]])
+def test_spread(weight):
+    weight = np.array(weight)
+    departures = spread(weight)
+    assert weight @ departures == pytest.approx(0, abs=1e-12)
+    assert weight @ departures**2 == pytest.approx(min(weight.size - 1, 1))
+
+
+def test_suspects_of_some_rows():
+    suspects = Suspects(np.array([3, 5, 9]), np.arange(6.0).reshape(3, 2))
+    part = suspects.within(5, 9)
+    assert list(part.index) == [5]
+    assert part.counts.tolist() == [[2, 3]]
+
+
+# --- refused
+
+
+def test_frames_that_do_not_join(base, names, tmp_path):
+    old = numbered(names, 3, of="0300s")[0]
+    assert f"{old}: is in the fit already; leave it out" in refusal(base.update, old)
+    copy = shutil.copy(old, tmp_path / "copy.fits")
+    assert f"copy.fits: is in the fit already, as {old}" in refusal(base.update, copy)
+    new = numbered(names, 7, of="0300s")[0]
+    twin = shutil.copy(new, tmp_path / "twin.fits")
+    assert "is in the fit already" in refusal(base.update, [new, twin])
+    with fits.open(new) as hdus:
+        hdus[0].data = hdus[0].data[:50]
+        hdus.writeto(tmp_path / "small.fits")
+    assert "50 x 200" in refusal(base.update, tmp_path / "small.fits")
+    for key, value, part in (("XBINNING", 2, "binning"), ("CCD-TEMP", -10.0, "K apart")):
+        fits.setval(twin, key, value=value)
+        assert part in refusal(base.update, twin)
+        shutil.copy(new, twin)
+    fits.setval(twin, "IMAGETYP", value="Flat Field")
+    assert "no darks" in refusal(base.update, twin)
+    assert "no such file" in refusal(base.update, "nowhere.fits")
+
+
+def test_a_wrong_exposure_time_is_told(base, names, tmp_path):
+    new = shutil.copy(numbered(names, 7, of="0600s")[0], tmp_path / "wrong.fits")
+    for key in ("EXPTIME", "EXPOSURE"):
+        fits.setval(new, key, value=300.0)
+    assert any("wrong.fits" in note and "exposure time right?" in note for note in base.update(new).notes)
+
+
+def test_frames_that_do_not_leave(base, names, tmp_path):
+    assert "nowhere.fits: is no frame of this fit" in refusal(base.remove, "nowhere.fits")
+    assert "none is named" in refusal(base.remove, [])
+    assert "two exposure times" in refusal(
+        base.remove, [name for name in base.frames["file"] if "0000s" not in name]
+    )
+
+
+def test_a_frame_that_changed_does_not_leave(moved):
+    fit, folder = moved
+    path = sorted(folder.iterdir())[3]
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].data[0] += 1
+    assert "is not the frame that joined" in refusal(fit.remove, path)
+    path.unlink()
+    assert "is not there any more" in refusal(fit.remove, path)
+
+
+def test_exposures_that_run_together():
+    """100 and 100.4 s are one exposure, and so are 99.8 and 100 s, but not 99.8 and 100.4 s."""
+    seconds = {"shape": (60, 70), "seed": 3, "repeats": 3, "exposures": (0, 100, 100.4, 300)}
+    frames, _ = hotfit.simulate.darks("guide", **seconds)
+    fit = hotfit.fit_darks(frames, updatable=True)
+    assert len(set(fit.frames["group"])) == 3
+    new, _ = hotfit.simulate.darks("guide", **{**seconds, "seed": 4})
+    for exposure, groups in ((100.2, 3), (200.0, 4)):
+        new[3].header["EXPTIME"] = new[3].header["EXPOSURE"] = exposure
+        assert len(set(fit.update(new[3]).frames["group"])) == groups
+    new[3].header["EXPTIME"] = new[3].header["EXPOSURE"] = 99.8
+    assert "are and are not equal; fit all frames again" in refusal(fit.update, new[3])
+
+
+def test_without_a_state(names, tmp_path):
+    fit = hotfit.fit_darks(numbered(names, 1, 2))
+    assert "--updatable" in refusal(fit.update, numbered(names, 3))
+    assert "--updatable" in refusal(fit.remove, numbered(names, 1))
