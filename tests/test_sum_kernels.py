@@ -8,6 +8,8 @@ from hotfit import kernels
 from hotfit.bands import fitting_of
 from hotfit.design import make_design
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, without the JIT
+
 
 def summed(darks, calibration, bias_subtracted):
     """Sums, the pixels that are not plain, and what the kernel fits with."""
@@ -29,7 +31,7 @@ def fit(sums, fitting, longest, frames, shift=0.0):
 
 
 def assert_alike(mine, theirs, chosen):
-    """The same but for the rounding of float32: slopes within a part of their errors, the rest nearly equal."""
+    """The same but for the rounding of float32: slopes within a part of their errors, others nearly."""
     mine, theirs = (kernels.Maps(*(array[chosen] for array in maps)) for maps in (mine, theirs))
     seen = theirs.rate > 5 * theirs.rate_error
     for name, shown in (("rate", True), ("slope_residual", seen)):  # that is a part of the rate
