@@ -13,10 +13,8 @@ import numpy as np
 from hotfit.calibrate import Calibration
 from hotfit.darkset import DarkSet
 from hotfit.lines import Lines, basis, fit_lines
-from hotfit.maps import SAMPLE
-from hotfit.readers import runs
 from hotfit.robust import clipped_mean, median, robust_sigma
-from hotfit.state import State
+from hotfit.state import Look, State
 from hotfit.suspects import OTHER_RATE
 from hotfit.terms import (
     FEWEST_HOT,
@@ -42,13 +40,13 @@ class Terms(NamedTuple):
     notes: tuple[str, ...]
 
 
-def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
-    """Offsets and scales of new frames against the sums of a fit, on evenly spaced rows.
+def measure_terms(state: State, new: DarkSet, mates: list[int | None], look: Look) -> Terms:
+    """Offsets and scales of new frames against the sums of a fit in some rows.
 
     `mates` has the exposure of the fit that each belongs to, None where there is none.
     """
-    chosen = sample_runs(new.shape)
-    means, top = means_and_tops(state, chosen)
+    shift = state.shift.astype(np.float32)[:, None]
+    means, top = look.sums[0] - shift, (look.sums[3] - shift).max(axis=0) + state.calibration.offset.max()
     lines = lines_of(state, means)
     lines.signal[np.isnan(lines.signal)] = 0
     quiet = cool_pixels(lines.signal)
@@ -57,7 +55,7 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None]) -> Terms:
     hot = thermometers(lines.signal - max(quiet_signal, 0), noise.read, noise.shot)
     hot = hot[top[hot] < state.calibration.detector.saturation]
     found, notes = [], []
-    for index, values in enumerate(new.sample(chosen)):
+    for index, values in enumerate(new.sample(look.runs)):
         time = float(new.exposure[index] / state.darks.group_exposure[-1])
         reference, usual, weight = reference_of(state, means, lines, mates[index], time)
         left = values - reference
@@ -80,27 +78,6 @@ def cool_pixels(signal: np.ndarray) -> np.ndarray:
     Those that noise made faint in the frames of the fit are not so in new ones.
     """
     return thinned(np.abs(signal - median(signal)) < 5 * robust_sigma(signal), QUIET)
-
-
-def sample_runs(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Evenly spaced rows with about `SAMPLE` pixels."""
-    wanted = int(np.clip(SAMPLE // shape[1], 1, shape[0]))
-    return runs(np.unique(np.linspace(0, shape[0] - 1, wanted).astype(int)), shape[0])
-
-
-def means_and_tops(state: State, chosen: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each exposure, (K, P) float32, with the offsets of the fit, and the highest count, (P,); adu.
-
-    They are those of some rows.
-    """
-    pixels = sum(last - first for first, last in chosen) * state.darks.shape[1]
-    means, sums = np.empty((len(state.sums), pixels), np.float32), np.empty((4, pixels), np.float32)
-    top = np.full(pixels, -np.inf, np.float32)
-    for mean, keeper, shift in zip(means, state.sums, state.shift, strict=True):
-        keeper.look(chosen, sums)
-        mean[:] = sums[0] - np.float32(shift)
-        np.fmax(top, sums[3] - np.float32(shift), out=top)
-    return means, top + np.float32(state.calibration.offset.max())
 
 
 def lines_of(state: State, means: np.ndarray) -> Lines:

@@ -12,7 +12,7 @@ from hotfit.errors import HotfitError
 from hotfit.grouping import check_exposures
 from hotfit.joining import fixed, measure_terms
 from hotfit.sources import natural
-from hotfit.state import State, fingerprints, lasting
+from hotfit.state import Look, State, fingerprints, lasting
 
 
 class Mover(NamedTuple):
@@ -33,6 +33,7 @@ class Plan(NamedTuple):
     movers: list[Mover]  # what they are to the sums, in the order of `moving`
     source: np.ndarray  # (N,) where each frame of the new state stands among the old ones and the moving ones
     mates: list[int | None]  # exposure of the old state that each exposure of the new one was
+    look: Look  # some sums of the old state
 
 
 def plan_to_join(old: State, moving: DarkSet) -> tuple[Plan, tuple[str, ...]]:
@@ -53,7 +54,8 @@ def plan_to_join(old: State, moving: DarkSet) -> tuple[Plan, tuple[str, ...]]:
     mates = old_groups(old.darks, darks, source)
     count = len(old.darks.frames)
     of_moving = darks.group[np.argsort(source)][count:]
-    terms = measure_terms(old, moving, [mates[k] for k in of_moving])
+    look = old.look()
+    terms = measure_terms(old, moving, [mates[k] for k in of_moving], look)
     own_offset = terms.offset - np.array(
         [0.0 if mates[k] is None else old.shift[mates[k]] for k in of_moving]
     )
@@ -80,7 +82,7 @@ def plan_to_join(old: State, moving: DarkSet) -> tuple[Plan, tuple[str, ...]]:
         Mover(int(darks.group[i]), moved, new.own_offset[i], x[i])
         for i, moved in zip(place, moving.n_combined, strict=True)
     ]
-    return Plan(old, settled(new), moving, movers, source, mates), (*notes, *moving.notes, *terms.notes)
+    return Plan(old, settled(new), moving, movers, source, mates, look), (*notes, *moving.notes, *terms.notes)
 
 
 def plan_to_leave(old: State, moving: DarkSet, leaving: np.ndarray) -> Plan:
@@ -111,7 +113,7 @@ def plan_to_leave(old: State, moving: DarkSet, leaving: np.ndarray) -> Plan:
         )
         for i in np.flatnonzero(leaving)
     ]
-    return Plan(old, settled(new), moving, movers, source, mates)
+    return Plan(old, settled(new), moving, movers, source, mates, old.look())
 
 
 def settled(state: State) -> State:

@@ -11,7 +11,6 @@ import numpy as np
 from hotfit import kernels
 from hotfit.calibrate import Calibration, decide_detector, noise_model
 from hotfit.hints import Decision
-from hotfit.joining import sample_runs
 from hotfit.lines import fit_lines
 from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals_of, stuck_length
 from hotfit.planning import Plan, moves_of
@@ -20,21 +19,20 @@ from hotfit.state import State
 
 def remeasured(plan: Plan) -> Plan:
     """The plan with detector and noise model as the frames of the new state show them."""
-    calibration = calibrated(plan.new, noise_from(plan.new, look(plan)))
+    calibration = calibrated(plan.new, noise_from(plan.new, moved(plan)))
     return plan._replace(new=replace(plan.new, calibration=calibration))
 
 
-def look(plan: Plan) -> np.ndarray:
-    """Sums (4, K, P) of the new state in evenly spaced rows."""
-    runs = sample_runs(plan.new.darks.shape)
-    samples = plan.moving.sample(runs)
+def moved(plan: Plan) -> np.ndarray:
+    """Sums (4, K, P) of the new state in some rows."""
+    samples = plan.moving.sample(plan.look.runs)
     samples.flags.writeable = False
     sums = np.empty((4, len(plan.mates), samples.shape[1]), np.float32)
     for k, mate in enumerate(plan.mates):
         if mate is None:
             sums[:3, k], sums[3, k] = 0, -np.inf
         else:
-            plan.old.sums[mate].look(runs, sums[:, k])
+            sums[:, k] = plan.look.sums[:, mate]
     for frame, k, joining in moves_of(plan):
         kernels.add_frame(samples, frame, 0, joining, kernels.Sums(*sums), k)
     return sums

@@ -19,6 +19,12 @@ from hotfit.darkset import DarkSet
 from hotfit.frames import Frame
 from hotfit.readers import FileRows
 
+LOOKED_AT = 500_000
+"""Pixels that show the terms and the noise of frames well enough,"""
+
+STRIPE = 8
+"""in stripes of so many rows."""
+
 FINGERPRINT_ROWS = 8
 """Rows of a frame, evenly spaced, that tell it from all others: its noise is in them."""
 
@@ -33,6 +39,13 @@ class Suspects(NamedTuple):
         """Those whose index is from `first` to `last` (exclusive)."""
         part = slice(*np.searchsorted(self.index, (first, last)))
         return Suspects(self.index[part], self.counts[part])
+
+
+class Look(NamedTuple):
+    """Sums of P pixels in some evenly spaced rows."""
+
+    runs: list[tuple[int, int]]  # first and last (exclusive) of neighbouring rows
+    sums: np.ndarray  # (4, K, P) float32, see `hotfit.kernels.Sums`
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,6 +87,17 @@ class State:
     def load(self, _: object) -> "State":
         """Itself, as `hotfit.statefile.StateFile.load` gives one that is in a file."""
         return self
+
+    def look(self) -> Look:
+        """The sums of about `LOOKED_AT` pixels."""
+        rows, columns = self.darks.shape
+        every = max(STRIPE, STRIPE * rows * columns // LOOKED_AT)
+        chosen = [(first, min(first + STRIPE, rows)) for first in range(0, rows, every)]
+        pixels = sum(last - first for first, last in chosen) * columns
+        sums = np.empty((4, len(self.sums), pixels), np.float32)
+        for k, keeper in enumerate(self.sums):
+            keeper.look(chosen, sums[:, k])
+        return Look(chosen, sums)
 
     def write(self, directory: Path) -> None:
         """Write it beside its result; see `hotfit.statefile`."""

@@ -19,7 +19,6 @@ from hotfit.darkset import Claims, DarkSet, assemble_members
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, number
 from hotfit.frames import Frame
-from hotfit.hdus import native_table
 from hotfit.headers import Claim, Options
 from hotfit.readers import Coding, FileRows
 from hotfit.state import State, Suspects
@@ -159,9 +158,9 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
     header = hdus[0].header
     if header.get("STATEVER") != VERSION:
         raise ValueError(f"it was made by {header.get('CREATOR', 'another program')}, in another version")
-    frames = native_table(hdus["FRAMES"])
+    frames = columns_of(hdus["FRAMES"])
     for name in TEXTS:
-        frames[name] = [unquote(text, errors="surrogateescape") for text in frames[name]]
+        frames[name] = [unquote(text, errors="surrogateescape") for text in frames[name].tolist()]
     shape = header["ROWS"], header["COLUMNS"]
     if shape != base.dq.shape or list(frames["name"]) != list(base.frames["file"]):
         raise ValueError("it belongs to another result")
@@ -192,32 +191,36 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
         paths=tuple(str(path) for path in frames["path"]),
         fingerprints=tuple(str(text) for text in frames["fingerprint"]),
         sums=tuple(sums_of(hdus, directory, shape, darks.group_exposure.size)),
-        suspects=suspects_of(hdus, len(frames)),
+        suspects=suspects_of(hdus, group.size),
     )
 
 
-def darks_of(frames: Table, shape: tuple[int, int], options: dict) -> DarkSet:
+def darks_of(frames: dict, shape: tuple[int, int], options: dict) -> DarkSet:
     """The set of the frames; their rows are not readable."""
     tolerance = options.pop("temperature_tolerance")
     options["mixed"] = tuple(options["mixed"])
+    rows = zip(
+        *(list(frames[name]) for name in ("exposure", "temperature", "mjd", "n_combined", "master", *TEXTS)),
+        strict=True,
+    )
     members = [
         Frame(
-            name=str(row["name"]),
-            exposure=float(row["exposure"]),
-            temperature=float(row["temperature"]),
-            begun=float(row["mjd"]),
-            n_combined=int(row["n_combined"]),
-            master=bool(row["master"]),
-            image_type=str(row["image_type"]),
+            name=name,
+            exposure=float(exposure),
+            temperature=float(temperature),
+            begun=float(begun),
+            n_combined=int(n_combined),
+            master=bool(master),
+            image_type=image_type,
             gain_claims=(),
             read_noise_claims=(),
             saturation_claims=(),
             shape=shape,
-            settings=json.loads(row["settings"]),
+            settings=json.loads(settings),
             remarks=(),
-            reader=reader_of(str(row["reader"]), str(row["path"])),
+            reader=reader_of(reader, path),
         )
-        for row in frames
+        for exposure, temperature, begun, n_combined, master, name, path, image_type, settings, reader in rows
     ]
     limit = math.inf if tolerance is None else tolerance
     return assemble_members(members, Options(**options), limit)
@@ -241,11 +244,17 @@ def reader_of(text: str, path: str) -> FileRows | None:
     return FileRows(Path(path), said["offset"], said["columns"], coding)
 
 
+def columns_of(hdu) -> dict[str, np.ndarray]:
+    """The columns of a table by their names, in this machine's byte order."""
+    columns = {name: np.asarray(hdu.data[name]) for name in hdu.columns.names}
+    return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in columns.items()}
+
+
 def sums_of(hdus: fits.HDUList, directory: Path, shape: tuple[int, int], exposures: int):
     """Yield what reads the sums of each exposure."""
-    table = native_table(hdus["SUMS"])
-    if len(table) != exposures:
-        raise ValueError(f"it has sums of {len(table)} exposures, and {exposures} are needed")
+    table = columns_of(hdus["SUMS"])
+    if len(table["places"]) != exposures:
+        raise ValueError(f"it has sums of {len(table['places'])} exposures, and {exposures} are needed")
     for k, row in enumerate(zip(table["places"].tolist(), table["data_sums"].tolist(), strict=True)):
         yield FiledSums(directory / SUMS_FILE.format(k), shape, *row)
 
