@@ -1,7 +1,7 @@
 """How fast hotfit is, against its targets: ``python bench/speed.py [PART...]``.
 
-Parts: kernel, program, memory, start, growth, rivals; all by default. Both sides are measured in turn, in one
-run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
+Parts: kernel, program, memory, start, growth, update, rivals; all by default. Both sides are measured in turn
+in one run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
 """
 
 import argparse
@@ -12,9 +12,17 @@ import kernel
 import memory
 import program
 import start
+import update
 from turns import machine, print_table
 
-PARTS = {"kernel": kernel, "program": program, "memory": memory, "start": start, "growth": growth}
+PARTS = {
+    "kernel": kernel,
+    "program": program,
+    "memory": memory,
+    "start": start,
+    "growth": growth,
+    "update": update,
+}
 RIVALS = "rivals"
 
 
