@@ -91,6 +91,29 @@ class DarkFit(Findings):
         verdict = decide(maps, rules, len(self.frames), groups, 1 if self.bias_subtracted else 2)
         return replace(self, rules=rules, **verdict._asdict())
 
+    def compare(self, other: "DarkFit", *, fdr: float = 0.01, tolerance: float = 0.05):
+        """Find the pixels that turned bad, recovered or drifted from this fit to a later one of the detector.
+
+        Parameters
+        ----------
+        other : DarkFit
+            Of a later night; this one is the earlier.
+        fdr, tolerance : float
+            See `hotfit.compare.compare`.
+
+        Returns
+        -------
+        hotfit.compare.Comparison
+
+        Raises
+        ------
+        HotfitError
+            If the two are not of one shape or one unit, or a value makes no sense.
+        """
+        from hotfit.compare import compare
+
+        return compare(self, other, fdr=fdr, tolerance=tolerance)
+
     def to_ccddata(self):
         """The dark-current map as a CCDData with unit, standard deviation and mask."""
         from astropy.nddata import CCDData, StdDevUncertainty

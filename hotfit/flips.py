@@ -1,0 +1,121 @@
+"""Pixels masked in one night and not in the other: has the pixel changed, or is it near a threshold?
+
+A pixel whose fault is about as large as the rules allow is masked one night and not the next without any
+change. So three things are asked of both nights: does the rate differ, the scatter, the bend? A pixel without
+a rate in one night has changed where the other night says that it should have had one.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import special
+
+from hotfit.drift import Common, change_of, joined, p_value, rates_of
+from hotfit.flags import DQ
+from hotfit.maps import blocks
+from hotfit.verdict import benjamini_hochberg
+
+if TYPE_CHECKING:
+    from hotfit.result import DarkFit
+
+CLEAR = 0.9
+"""Part of the saturation level below which a pixel should have had a rate."""
+
+SAME_TIME = 0.005
+"""Relative difference of exposure times that are the same, as in the groups of a set."""
+
+
+class Flips(NamedTuple):
+    """The pixels masked in one night alone; all arrays (pixels,)."""
+
+    index: np.ndarray  # intp, flat, ascending
+    bad: np.ndarray  # bool: masked in the later night
+    p: np.ndarray  # float64, of the change that is seen best; 1 where nothing could be tested
+    significant: np.ndarray  # bool
+
+
+def find_flips(
+    before: "DarkFit", after: "DarkFit", common: Common, null: float, fdr: float, tested: int
+) -> Flips:
+    """Find pixels that are masked in one night alone; `tested` pixels could have been."""
+    index, bad = flipped(before, after)
+    take = picking(index)
+    p = np.stack([test(before, after, take, common, null) for test in (rate_p, scatter_p, bend_p)])
+    p = np.minimum(1, len(p) * np.nan_to_num(p, nan=1).min(axis=0, initial=1))
+    p[lost(before, after, take) | lost(after, before, take)] = 0
+    limit = benjamini_hochberg(p, max(tested, index.size), fdr)
+    return Flips(index, bad, p, p <= limit)
+
+
+def flipped(before: "DarkFit", after: "DarkFit") -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices of the pixels masked in one night alone, and whether in the later one."""
+    found, columns = [], before.dq.shape[1]
+    for first, last in blocks(before.dq.shape):
+        differ = (before.dq[first:last] ^ after.dq[first:last]) & np.uint32(DQ.DO_NOT_USE)
+        found.append(np.flatnonzero(differ) + first * columns)
+    index = np.concatenate(found)
+    return index, (picking(index)(after.dq) & np.uint32(DQ.DO_NOT_USE)) != 0
+
+
+def picking(index):
+    """What takes some pixels by their flat index from a map."""
+    return lambda values: values[np.divmod(index, values.shape[1])]
+
+
+def rate_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
+    """Of the rate beyond what all pixels share."""
+    return change_of(before, after, take, common, null if np.isfinite(null) else np.inf).p
+
+
+def scatter_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
+    """Of the scatter within equal exposures, whose ratio is F distributed if the pixel is the same."""
+    values, degrees = [], []
+    for fit in (before, after):
+        values.append(take(fit.scatter) / fit.scatter_null)
+        degrees.append(take(fit.n_used).astype(np.int32) - take(fit.n_groups))
+    known = np.isfinite(values[0] + values[1]) & (values[0] > 0) & (np.minimum(*degrees) > 0)
+    p = np.full(known.shape, np.nan)
+    ratio = values[1][known].astype(float) / values[0][known]
+    over, under = degrees[1][known], degrees[0][known]
+    tails = special.fdtrc(over, under, ratio), special.fdtr(over, under, ratio)
+    p[known] = np.minimum(1, 2 * np.minimum(*tails))
+    return p
+
+
+def bend_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
+    """Of the rate over the longer half of the exposures less that over the shorter half."""
+    bends, variances, parts = [], [], []
+    for fit, factor in ((before, common.ratio), (after, 1.0)):
+        rates = rates_of(fit, take)
+        bends.append(factor * take(fit.slope_residual) * rates.rate)
+        variance = (take(fit.slope_residual_error) * rates.rate) ** 2 * rates.noise
+        variances.append(factor**2 * variance)
+        parts.append((rates._replace(variance=variance), factor))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sigmas = (bends[1] - bends[0]) / np.sqrt(variances[0] + variances[1])
+        p = p_value(sigmas, *joined(*parts))
+    same = take(before.n_groups) == take(after.n_groups)
+    return np.where(same, p, np.nan) if same_times(before, after) else np.full(p.shape, np.nan)
+
+
+def same_times(before: "DarkFit", after: "DarkFit") -> bool:
+    """Whether both nights have the same exposure times: the bends of pixels can then be compared."""
+    times = [exposures(fit) for fit in (before, after)]
+    return times[0].size == times[1].size and np.allclose(*times, rtol=SAME_TIME, atol=1e-6)
+
+
+def exposures(fit: "DarkFit") -> np.ndarray:
+    """Exposure times of a fit, (K,) s, ascending."""
+    group = np.asarray(fit.frames["group"])
+    return np.bincount(group, np.asarray(fit.frames["exposure"], float)) / np.bincount(group)
+
+
+def lost(known: "DarkFit", fit: "DarkFit", take) -> np.ndarray:
+    """Pixels without a rate in `fit`, though by that of the other night two exposures are not saturated."""
+    times = exposures(fit)
+    if times.size < 2:
+        return np.zeros(take(fit.rate).shape, bool)
+    gain = fit.detector.gain if np.isfinite(fit.detector.gain) else 1.0
+    with np.errstate(invalid="ignore"):
+        counts = take(known.intercept) + take(known.rate) * times[1] / gain
+        return np.isnan(take(fit.rate)) & (counts < CLEAR * fit.detector.saturation)
