@@ -9,7 +9,7 @@ from astropy import units
 from astropy.table import Table
 from scipy import special
 
-from hotfit.drift import Change, Density, Drift, change_of, find_drift
+from hotfit.drift import Change, Density, Drift, change_of, find_drift, p_value
 from hotfit.errors import HotfitError
 from hotfit.findings import number, spelled
 from hotfit.flags import DQ, check_number, reasons
@@ -165,7 +165,7 @@ def compare(before: "DarkFit", after: "DarkFit", *, fdr: float = 0.01, tolerance
     drifted = index.size - flips.index.size
     kind = np.concatenate([np.where(flips.bad, TURNED_BAD, RECOVERED), np.full(drifted, DRIFTED)])
     significant = np.concatenate([flips.significant, np.ones(drifted, bool)])
-    p = np.concatenate([flips.p, change.p[flips.index.size :]])
+    p = np.concatenate([flips.p, p_value(change.sigmas, change.degrees)[flips.index.size :]])
     in_adu = common.ratio * gain_of(before) / gain_of(after)
     of_gains = np.hypot(gain_error(before), gain_error(after))
     return Comparison(
@@ -237,8 +237,6 @@ def table_of(before: "DarkFit", after: "DarkFit", index, change: Change, kind, s
         values = fit.values_at(y, x, ("rate", "rate_error"))
         rates[f"rate_{name}"] = values["rate"] * fit.unit
         rates[f"error_{name}"] = values["rate_error"] * fit.unit
-    with np.errstate(invalid="ignore"):
-        sigmas = change.value / change.error
     return Table(
         {
             "x": x.astype(np.int32),
@@ -248,7 +246,7 @@ def table_of(before: "DarkFit", after: "DarkFit", index, change: Change, kind, s
             **rates,
             "difference": change.value.astype(np.float32) * before.unit,
             "difference_error": change.error.astype(np.float32) * before.unit,
-            "sigmas": sigmas.astype(np.float32),
+            "sigmas": change.sigmas.astype(np.float32),
             "p": p[order],
             "reasons_before": reasons(before.dq[y, x], before.rules.bad),
             "reasons_after": reasons(after.dq[y, x], after.rules.bad),

@@ -50,8 +50,14 @@ class Change(NamedTuple):
 
     value: np.ndarray  # in the unit of the maps
     error: np.ndarray
-    p: np.ndarray  # two-sided; nan where there is no rate
+    degrees: np.ndarray  # of freedom with which the error is known
     expected: np.ndarray  # rate of the later night, from the earlier one
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """Change in its errors; nan where there is no rate."""
+        with np.errstate(invalid="ignore"):
+            return self.value / self.error
 
 
 class Density(NamedTuple):
@@ -76,23 +82,27 @@ def find_drift(before: "DarkFit", after: "DarkFit", fdr: float, tolerance: float
     """Find the pixels that changed significantly, and by more than that part of the rate expected."""
     common, null = common_change(before, after), np.nan
     some = change_of(before, after, thinned, common)
-    good = good_in_both(before, after, thinned) & np.isfinite(some.p)
+    good = good_in_both(before, after, thinned) & np.isfinite(some.sigmas)
     if good.any():
-        null = float(median(np.abs(special.ndtri(some.p[good] / 2)))) / float(special.ndtri(0.75))
+        expected = special.stdtrit(float(median(some.degrees[good])), 0.75)
+        null = float(median(np.abs(some.sigmas[good]))) / float(expected)
     null = null if null > 0 else np.nan
+    least = -special.ndtri(fdr / 2)  # of a normal distribution, so that none beyond the limit is missed
     edges = edges_of(before, after)
     counts, found = np.zeros((BINS, BINS), np.int64), []
 
     def search(first, last):
         take = rows(first, last)
         change, good = change_of(before, after, take, common, null), good_in_both(before, after, take)
-        tested = good & np.isfinite(change.p)
-        large = np.abs(change.value) > tolerance * np.abs(change.expected)
-        index = np.flatnonzero(tested & large & (change.p <= fdr))
+        sigmas = change.sigmas
+        tested = good & np.isfinite(sigmas)
+        with np.errstate(invalid="ignore"):
+            large = np.abs(change.value) > tolerance * np.abs(change.expected)
+            index = np.flatnonzero(tested & large & (np.abs(sigmas) >= least))
+        p = p_value(sigmas[index], change.degrees[index])
         pair = [take(fit.rate)[good] for fit in (before, after)]
         own = np.histogram2d(*pair, bins=(edges, edges))[0].astype(np.int64)
-        columns = before.dq.shape[1]
-        return index + first * columns, change.p[index], int(np.count_nonzero(tested)), own
+        return index + first * before.dq.shape[1], p, int(np.count_nonzero(tested)), own
 
     def gather(result):
         found.append(result[:3])
@@ -139,16 +149,13 @@ def change_of(
         value = new.rate - expected
         shared = (np.nan_to_num(common.error) * old.rate) ** 2
         error = null * np.sqrt(new.variance + common.ratio**2 * old.variance + shared)
-    p = p_value(value / error, *joined((new, 1.0), (old, common.ratio)))
-    return Change(value, error, p, expected)
+        degrees = joined(common.ratio**2 * old.variance, old.degrees, new.variance, new.degrees)
+    return Change(value, error, degrees, expected)
 
 
-def joined(*parts: tuple[Rates, float]) -> tuple[np.ndarray]:
-    """Degrees of freedom of the variance of a sum of rates times factors (Welch and Satterthwaite)."""
-    squares = [(factor**2 * rates.variance, rates.degrees) for rates, factor in parts]
-    with np.errstate(invalid="ignore"):
-        total = sum(square for square, _ in squares)
-        return (total**2 / sum(square**2 / degrees for square, degrees in squares),)
+def joined(some, some_degrees, others, other_degrees) -> np.ndarray:
+    """Degrees of freedom of the sum of two variances (Welch and Satterthwaite)."""
+    return (some + others) ** 2 / (some**2 / some_degrees + others**2 / other_degrees)
 
 
 def p_value(sigmas, degrees) -> np.ndarray:

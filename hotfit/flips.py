@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
-from hotfit.drift import Common, change_of, joined, p_value, rates_of
+from hotfit.drift import Common, Rates, change_of, joined, p_value, rates_of
 from hotfit.flags import DQ
 from hotfit.maps import blocks
 from hotfit.verdict import benjamini_hochberg
@@ -63,8 +63,15 @@ def picking(index):
 
 
 def rate_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
-    """Of the rate beyond what all pixels share."""
-    return change_of(before, after, take, common, null if np.isfinite(null) else np.inf).p
+    """Of the rate beyond what all pixels share, with no less noise than the scatter of the pixel itself.
+
+    The rate of a pixel that bends depends on the exposure times: nan if these are not the same.
+    """
+    change = change_of(before, after, take, common, null if np.isfinite(null) else np.inf)
+    own = [take(fit.scatter) / fit.scatter_null for fit in (before, after)]
+    p = p_value(change.sigmas / np.sqrt(np.fmax(np.fmax(*own), 1)), change.degrees)
+    bends = ((take(before.dq) | take(after.dq)) & np.uint32(DQ.NONLINEAR)) != 0
+    return p if same_times(before, after) else np.where(bends, np.nan, p)
 
 
 def scatter_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
@@ -84,18 +91,20 @@ def scatter_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: f
 
 def bend_p(before: "DarkFit", after: "DarkFit", take, common: Common, null: float) -> np.ndarray:
     """Of the rate over the longer half of the exposures less that over the shorter half."""
-    bends, variances, parts = [], [], []
-    for fit, factor in ((before, common.ratio), (after, 1.0)):
-        rates = rates_of(fit, take)
-        bends.append(factor * take(fit.slope_residual) * rates.rate)
-        variance = (take(fit.slope_residual_error) * rates.rate) ** 2 * rates.noise
-        variances.append(factor**2 * variance)
-        parts.append((rates._replace(variance=variance), factor))
     with np.errstate(invalid="ignore", divide="ignore"):
-        sigmas = (bends[1] - bends[0]) / np.sqrt(variances[0] + variances[1])
-        p = p_value(sigmas, *joined(*parts))
+        old, new = (bend_of(fit, take, factor) for fit, factor in ((before, common.ratio), (after, 1.0)))
+        sigmas = (new.rate - old.rate) / np.sqrt(new.variance + old.variance)
+        p = p_value(sigmas, joined(old.variance, old.degrees, new.variance, new.degrees))
     same = take(before.n_groups) == take(after.n_groups)
     return np.where(same, p, np.nan) if same_times(before, after) else np.full(p.shape, np.nan)
+
+
+def bend_of(fit: "DarkFit", take, factor: float) -> Rates:
+    """That difference of rates, times a factor."""
+    rates = rates_of(fit, take)
+    value = factor * take(fit.slope_residual) * rates.rate
+    error = factor * take(fit.slope_residual_error) * rates.rate
+    return rates._replace(rate=value, variance=error**2 * rates.noise)
 
 
 def same_times(before: "DarkFit", after: "DarkFit") -> bool:
