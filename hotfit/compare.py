@@ -1,7 +1,6 @@
 """Two nights of one detector: the pixels that turned bad, recovered or drifted, as a table."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,21 +8,18 @@ from astropy import units
 from astropy.table import Table
 from scipy import special
 
-from hotfit.drift import Change, Density, Drift, change_of, find_drift, p_value
+from hotfit.caveats import caveats
+from hotfit.drift import Change, Density, change_of, find_drift, p_value
 from hotfit.errors import HotfitError
 from hotfit.findings import number, spelled
 from hotfit.flags import DQ, check_number, reasons
-from hotfit.flips import find_flips, picking, same_times
+from hotfit.flips import find_flips, picking
 from hotfit.maps import blocks
-from hotfit.terms import FEWEST_HOT
 
 if TYPE_CHECKING:
     from hotfit.result import DarkFit
 
 TURNED_BAD, RECOVERED, DRIFTED = KINDS = ("turned bad", "recovered", "drifted")
-
-STRANGE_NULL = 1.2
-"""Factor on the errors of quiet pixels, either way, that is told."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -186,7 +182,7 @@ def compare(before: "DarkFit", after: "DarkFit", *, fdr: float = 0.01, tolerance
         masked_before=masked[0],
         masked_after=masked[1],
         masked_both=masked[2],
-        notes=tuple(remarks(before, after, drift)),
+        notes=tuple(caveats(before, after, drift)),
         density=drift.density,
     )
 
@@ -252,64 +248,3 @@ def table_of(before: "DarkFit", after: "DarkFit", index, change: Change, kind, s
             "reasons_after": reasons(after.dq[y, x], after.rules.bad),
         }
     )
-
-
-# --- what a user should know
-
-
-def remarks(before: "DarkFit", after: "DarkFit", drift: Drift) -> Iterator[str]:
-    """Yield what limits the comparison."""
-    yield from of_frames(before, after)
-    yield from of_rules(before, after)
-    if np.isnan(drift.common.error):
-        yield (
-            f"{drift.common.pixels} hot good pixels are too few to measure the factor between the nights, "
-            f"which takes {FEWEST_HOT}: 1 is assumed"
-        )
-    if np.isnan(drift.null):
-        yield "the rates of good pixels are the same in both, or there are none: no drift is tested"
-    elif not 1 / STRANGE_NULL < drift.null < STRANGE_NULL:
-        yield (
-            f"the rates of good pixels differ by {drift.null:.3g} times what their errors say; the errors of "
-            "all differences are multiplied by it"
-        )
-
-
-def of_frames(before: "DarkFit", after: "DarkFit") -> Iterator[str]:
-    """Yield what their frames say: the same ones in both, in the wrong order, of other exposures."""
-    same = len(frame_keys(before) & frame_keys(after))
-    if same:
-        yield f"{same} frames are in both fits: their errors are not independent, and changes look smaller"
-    begun = [
-        np.asarray(fit.frames["mjd"], float) if "mjd" in fit.frames.colnames else np.array([np.nan])
-        for fit in (before, after)
-    ]
-    if np.isfinite(begun[0]).any() and np.isfinite(begun[1]).any():
-        first, second = (float(np.nanmedian(times)) for times in begun)
-        if first > second:
-            yield "the frames of the earlier fit were taken after those of the later one: are they swapped?"
-    if not same_times(before, after):
-        yield "the exposure times differ: pixels that bend may be masked in one fit for that alone"
-
-
-def frame_keys(fit: "DarkFit") -> set[tuple]:
-    """Name, exposure and begin of the frames of which all three are known."""
-    if "mjd" not in fit.frames.colnames:
-        return set()
-    names = [str(name).replace("\\", "/").rpartition("/")[2] for name in fit.frames["file"]]
-    columns = (np.asarray(fit.frames[name], float).tolist() for name in ("exposure", "mjd"))
-    return {key for key in zip(names, *columns, strict=True) if np.isfinite(key[2])}
-
-
-def of_rules(before: "DarkFit", after: "DarkFit") -> Iterator[str]:
-    """Yield which rules differ, and what was tested in one night alone."""
-    names = [field.name for field in fields(before.rules)]
-    other = [name for name in names if getattr(before.rules, name) != getattr(after.rules, name)]
-    if other:
-        yield (
-            f"the fits were flagged with another {', '.join(other)}: pixels may be masked in one for that "
-            "alone; reflag(...) makes the rules the same"
-        )
-    for test, name in (("lack of fit", "lack_of_fit_null"), ("scatter", "scatter_null")):
-        if np.isnan(getattr(before, name)) != np.isnan(getattr(after, name)):
-            yield f"{test} was tested in one of the fits alone: pixels may be masked in it for that alone"

@@ -71,7 +71,7 @@ class Drift(NamedTuple):
     """Pixels, good in both nights, whose rates differ."""
 
     common: Common
-    null: float  # what the quiet pixels scatter by, in their errors; nan: they are the same, nothing is tested
+    null: float  # width of what good pixels differ by, in their errors; nan: there is no test
     limit: float  # p-value up to which a change is significant
     tested: int  # pixels
     index: np.ndarray  # (changed,) intp, flat, ascending
@@ -128,8 +128,8 @@ def good_in_both(before: "DarkFit", after: "DarkFit", take: Callable) -> np.ndar
 def rates_of(fit: "DarkFit", take: Callable) -> Rates:
     """Rates of the pixels that `take` takes from a map, with the noise that each of them shows itself.
 
-    It is moderated by that of all others, as in `hotfit.verdict`: the error of a rate holds one read noise for
-    all pixels.
+    It is moderated by that of all others, as in `hotfit.verdict`: the error of a rate holds one read noise
+    for all pixels.
     """
     spare = take(fit.n_used).astype(np.int32) - take(fit.n_groups)
     noise, degrees = np.ones(spare.shape), fit.shared_degrees + np.maximum(spare, 0)

@@ -1,4 +1,4 @@
-"""Nights of one simulated camera: its pixels are the same, or changed as told; noise and frame terms are new."""
+"""Nights of one simulated camera: pixels stay or change as told, noise and frame terms are new."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def pixels_of(camera="guide", *, seed=1, odd=1.0, shape=(200, 200), repeats=6, *
 
 
 def night(truth: Truth, seed: int, *, warmer: float = 1.0, **options):
-    """A fit of frames of these pixels with the noise and frame terms of that seed, all rates times a factor."""
+    """A fit of these pixels with the noise and frame terms of that seed, all rates times a factor."""
     terms = draw_truth(replace(truth.camera, shape=(4, 4)), seed)
     rate = truth.rate * np.float32(warmer)
     hits = np.zeros_like(truth.hits)
