@@ -42,7 +42,7 @@ def find_flips(
     take = picking(index)
     p = np.stack([test(before, after, take, common, null) for test in (rate_p, scatter_p, bend_p)])
     p = np.minimum(1, len(p) * np.nan_to_num(p, nan=1).min(axis=0, initial=1))
-    p[lost(before, after, take) | lost(after, before, take)] = 0
+    p[lost(before, after, take, common.ratio) | lost(after, before, take, 1 / common.ratio)] = 0
     limit = benjamini_hochberg(p, max(tested, index.size), fdr)
     return Flips(index, bad, p, p <= limit)
 
@@ -119,12 +119,12 @@ def exposures(fit: "DarkFit") -> np.ndarray:
     return np.bincount(group, np.asarray(fit.frames["exposure"], float)) / np.bincount(group)
 
 
-def lost(known: "DarkFit", fit: "DarkFit", take) -> np.ndarray:
-    """Pixels without a rate in `fit`, though by that of the other night two exposures are not saturated."""
+def lost(known: "DarkFit", fit: "DarkFit", take, ratio: float) -> np.ndarray:
+    """Pixels without a rate in `fit`, though by `ratio` times that known two exposures are not saturated."""
     times = exposures(fit)
     if times.size < 2:
         return np.zeros(take(fit.rate).shape, bool)
     gain = fit.detector.gain if np.isfinite(fit.detector.gain) else 1.0
     with np.errstate(invalid="ignore"):
-        counts = take(known.intercept) + take(known.rate) * times[1] / gain
+        counts = take(known.intercept) + ratio * take(known.rate) * times[1] / gain
         return np.isnan(take(fit.rate)) & (counts < CLEAR * fit.detector.saturation)
