@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotfit.drift import Drift
+from hotfit.drift import Drift, gain_ratio
 from hotfit.flips import same_times
 from hotfit.terms import FEWEST_HOT
 
@@ -16,11 +16,22 @@ if TYPE_CHECKING:
 STRANGE_NULL = 1.2
 """Factor on the errors of good pixels, either way, that is told."""
 
+OTHER_GAIN = 0.02
+"""Relative difference of the gains that is told."""
+
 
 def caveats(before: "DarkFit", after: "DarkFit", drift: Drift) -> Iterator[str]:
     """Yield what limits the comparison."""
     yield from of_frames(before, after)
     yield from of_rules(before, after)
+    if abs(gain_ratio(before, after)[0] - 1) > OTHER_GAIN:
+        gains = " and ".join(
+            f"{fit.detector.gain:.3g} ({fit.detector.gain_source})" for fit in (before, after)
+        )
+        yield (
+            f"the gains are {gains} e-/adu: if the setting was the same, believe ratio_in_adu, not ratio, or "
+            "fit both with one gain"
+        )
     if np.isnan(drift.common.error):
         yield (
             f"{drift.common.pixels} hot good pixels are too few to measure the factor between the nights, "

@@ -9,7 +9,7 @@ from astropy.table import Table
 from scipy import special
 
 from hotfit.caveats import caveats
-from hotfit.drift import Change, Density, change_of, find_drift, p_value
+from hotfit.drift import Change, Density, change_of, find_drift, gain_ratio, p_value
 from hotfit.errors import HotfitError
 from hotfit.findings import number, spelled
 from hotfit.flags import DQ, check_number, reasons
@@ -162,16 +162,15 @@ def compare(before: "DarkFit", after: "DarkFit", *, fdr: float = 0.01, tolerance
     kind = np.concatenate([np.where(flips.bad, TURNED_BAD, RECOVERED), np.full(drifted, DRIFTED)])
     significant = np.concatenate([flips.significant, np.ones(drifted, bool)])
     p = np.concatenate([flips.p, p_value(change.sigmas, change.degrees)[flips.index.size :]])
-    in_adu = common.ratio * gain_of(before) / gain_of(after)
-    of_gains = np.hypot(gain_error(before), gain_error(after))
+    gains, of_gains = gain_ratio(before, after)
     return Comparison(
         table=table_of(before, after, index, change, kind, significant, p),
         unit=before.unit,
         shape=before.dq.shape,
         ratio=common.ratio,
         ratio_error=float(np.hypot(common.error, common.ratio * of_gains)),
-        ratio_in_adu=in_adu,
-        ratio_in_adu_error=common.error / common.ratio * in_adu,
+        ratio_in_adu=common.ratio / gains,
+        ratio_in_adu_error=common.error / gains,
         shift=common.shift,
         thermometers=common.pixels,
         null=drift.null,
@@ -210,17 +209,6 @@ def masked_pixels(before: "DarkFit", after: "DarkFit") -> tuple[int, int, int]:
         old, new = before.dq[first:last], after.dq[first:last]
         counts += [np.count_nonzero(dq & bad) for dq in (old, new, old & new)]
     return tuple(int(count) for count in counts)
-
-
-def gain_of(fit: "DarkFit") -> float:
-    """What turns adu into the electrons of the map; 1 if it is in adu/s."""
-    return fit.detector.gain if np.isfinite(fit.detector.gain) else 1.0
-
-
-def gain_error(fit: "DarkFit") -> float:
-    """Relative error of a gain that the darks gave; none is known of others."""
-    error = fit.detector.measured_gain_error / fit.detector.gain
-    return error if fit.detector.gain_source == "darks" and np.isfinite(error) else 0.0
 
 
 def table_of(before: "DarkFit", after: "DarkFit", index, change: Change, kind, significant, p) -> Table:

@@ -6,6 +6,7 @@ What is then left of a pixel is judged by its errors of both nights.
 """
 
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import special
 
 from hotfit.flags import DQ
 from hotfit.maps import blocks, in_threads, thinned
+from hotfit.portrait import in_map_unit
 from hotfit.robust import median, quantile
 from hotfit.terms import FEWEST_HOT, HOT_SIGMA, biweight
 from hotfit.verdict import benjamini_hochberg, moderated
@@ -89,7 +91,7 @@ def find_drift(before: "DarkFit", after: "DarkFit", fdr: float, tolerance: float
     null = null if null > 0 else np.nan
     least = -special.ndtri(fdr / 2)  # of a normal distribution, so that none beyond the limit is missed
     edges = edges_of(before, after)
-    counts, found = np.zeros((BINS, BINS), np.int64), []
+    counts, found, lock = np.zeros((BINS, BINS), np.int64), [], Lock()
 
     def search(first, last):
         take = rows(first, last)
@@ -101,14 +103,12 @@ def find_drift(before: "DarkFit", after: "DarkFit", fdr: float, tolerance: float
             index = np.flatnonzero(tested & large & (np.abs(sigmas) >= least))
         p = p_value(sigmas[index], change.degrees[index])
         pair = [take(fit.rate)[good] for fit in (before, after)]
-        own = np.histogram2d(*pair, bins=(edges, edges))[0].astype(np.int64)
-        return index + first * before.dq.shape[1], p, int(np.count_nonzero(tested)), own
+        own = np.histogram2d(*pair, bins=(edges, edges))[0]
+        with lock:  # those of all blocks would fill the memory
+            np.add(counts, own, out=counts, casting="unsafe")
+        return index + first * before.dq.shape[1], p, int(np.count_nonzero(tested))
 
-    def gather(result):
-        found.append(result[:3])
-        np.add(counts, result[3], out=counts)
-
-    in_threads(search, blocks(before.dq.shape), None, gather)
+    in_threads(search, blocks(before.dq.shape), None, found.append)
     index, p = (np.concatenate(arrays) for arrays in list(zip(*found, strict=True))[:2])
     tested = sum(each[2] for each in found)
     limit = benjamini_hochberg(p, tested, fdr)
@@ -189,6 +189,19 @@ def common_change(before: "DarkFit", after: "DarkFit") -> Common:
     centre, spread = biweight(logarithm[order], error[order])
     ratio = float(np.exp(centre))
     return Common(ratio, ratio * spread, levels[1] - ratio * levels[0], error.size)
+
+
+def gain_ratio(before: "DarkFit", after: "DarkFit") -> tuple[float, float]:
+    """Gain of the later over that of the earlier night, 1 in adu/s, and its relative error.
+
+    Only gains that the darks gave have an error.
+    """
+    errors = [
+        fit.detector.measured_gain_error / fit.detector.gain
+        for fit in (before, after)
+        if fit.detector.gain_source == "darks"
+    ]
+    return in_map_unit(after) / in_map_unit(before), float(np.sqrt(np.nansum(np.square(errors))))
 
 
 def hot_pixels(before: "DarkFit", after: "DarkFit", take: Callable, levels, least: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from scipy import special
 from hotfit.drift import Common, Rates, change_of, joined, p_value, rates_of
 from hotfit.flags import DQ
 from hotfit.maps import blocks
+from hotfit.portrait import in_map_unit
 from hotfit.verdict import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ def lost(known: "DarkFit", fit: "DarkFit", take, ratio: float) -> np.ndarray:
     times = exposures(fit)
     if times.size < 2:
         return np.zeros(take(fit.rate).shape, bool)
-    gain = fit.detector.gain if np.isfinite(fit.detector.gain) else 1.0
     with np.errstate(invalid="ignore"):
-        counts = take(known.intercept) + ratio * take(known.rate) * times[1] / gain
+        counts = take(known.intercept) + ratio * take(known.rate) * times[1] / in_map_unit(fit)
         return np.isnan(take(fit.rate)) & (counts < CLEAR * fit.detector.saturation)

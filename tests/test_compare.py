@@ -17,7 +17,7 @@ from hotfit.errors import HotfitError
 from hotfit.flags import DQ
 from hotfit.scene import Kind
 
-SEEDS = range(8)
+SEEDS = range(6)
 WARMER = 1.1  # about one degree
 
 STAYS, HEALS, TURNS = range(3)
@@ -35,7 +35,7 @@ def unchanged(request):
     """Pairs of nights of an unchanged camera, the second one warmer, and their comparison."""
     found = []
     for seed in SEEDS:
-        pixels = pixels_of(request.param, seed=seed, odd=20, shape=(250, 250), hot_fraction=0.005)
+        pixels = pixels_of(request.param, seed=seed, odd=20, shape=(200, 200), hot_fraction=0.005)
         before, after = night(pixels, 1000 + seed), night(pixels, 2000 + seed, warmer=WARMER)
         found.append((before, after, before.compare(after)))
     return found
@@ -65,11 +65,11 @@ def quick():
 
 
 def test_an_unchanged_camera_has_not_changed(unchanged):
-    """One frame in a hundred may show a false drift: two of eight have a chance of 0.003."""
+    """One frame in a hundred may show a false drift: two of six have a chance of 0.0015."""
     told = [comparison.counts() for *_, comparison in unchanged]
     assert sum(counts[DRIFTED] > 0 for counts in told) <= 1
     assert sum(counts[TURNED_BAD] + counts[RECOVERED] for counts in told) <= 2
-    assert sum(comparison.tested for *_, comparison in unchanged) > 0.97 * len(SEEDS) * 250**2
+    assert sum(comparison.tested for *_, comparison in unchanged) > 0.97 * len(SEEDS) * 200**2
 
 
 def test_pixels_flip_near_the_limits_and_are_told_to_be_there(unchanged):
@@ -84,7 +84,7 @@ def test_errors_of_differences_are_right(unchanged):
     sigmas = []
     for before, after, comparison in unchanged:
         common = drift.common_change(before, after)
-        take = drift.rows(0, 250)
+        take = drift.rows(0, 200)
         found = drift.change_of(before, after, take, common, comparison.null).sigmas
         sigmas.append(found[drift.good_in_both(before, after, take) & np.isfinite(found)])
         assert comparison.null == pytest.approx(1, abs=0.02)
@@ -120,20 +120,21 @@ def test_the_share_of_false_ones_is_held():
 
 
 def test_pixels_noisier_than_others_do_not_drift():
-    """Every tenth pixel has three times the read noise, which is not in the error of its rate."""
-    rng = np.random.default_rng(4)
+    """Pixels differ in read noise by half of it and more, which is not in the errors of their rates."""
+    rng, shape = np.random.default_rng(4), (200, 200)
     exposure = np.repeat([0.0, 60.0, 120.0, 300.0], 6)
-    rate = np.where(rng.random((150, 150)) < 0.02, rng.uniform(5, 30, (150, 150)), 0.05)
-    noise = np.where(rng.random((150, 150)) < 0.1, 12.0, 4.0)
+    rate = np.where(rng.random(shape) < 0.02, rng.uniform(5, 30, shape), 0.05)
+    noise = 4 * np.exp(0.5 * rng.standard_normal(shape))
     fits = []
     for _ in range(2):
-        charge = rng.poisson(rate * exposure[:, None, None]) + rng.normal(0, noise, (24, 150, 150))
+        charge = rng.poisson(rate * exposure[:, None, None]) + rng.normal(0, noise, (24, *shape))
         fits.append(hotfit.fit_cube(np.round(1000 + charge).astype(np.uint16), exposure, gain=1))
     plain = (fits[1].rate - fits[0].rate) / np.hypot(fits[0].rate_error, fits[1].rate_error)
-    assert np.count_nonzero((noise > 4) & (np.abs(plain) > 6)) > 20  # they would be told
+    good = ~(fits[0].mask | fits[1].mask)
+    assert np.count_nonzero(good & (np.abs(plain) > 6)) > 30  # these would be told
     comparison = fits[0].compare(fits[1])
     assert comparison.counts()[DRIFTED] <= 1
-    assert comparison.null == pytest.approx(1, abs=0.05)
+    assert comparison.null == pytest.approx(1, abs=0.03)
 
 
 def test_a_wrong_read_noise_moves_no_flag():
@@ -143,6 +144,18 @@ def test_a_wrong_read_noise_moves_no_flag():
     assert before.scatter_null / after.scatter_null > 3
     assert comparison.null == pytest.approx(1, abs=0.05)
     assert len(comparison.table) <= 2
+
+
+def test_a_shift_of_all_rates_is_no_drift():
+    """As a bias that rises with exposure makes it: by ten errors of a quiet pixel."""
+    pixels = pixels_of(seed=4, odd=0, shape=(200, 200), hot_fraction=0.01)
+    shifted = replace(pixels, rate=pixels.rate + np.float32(0.05))
+    before, after = night(pixels, 41), night(shifted, 42, warmer=WARMER)
+    comparison = before.compare(after)
+    assert comparison.shift == pytest.approx(0.05 * WARMER, rel=0.03)
+    assert comparison.shift > 8 * after.typical.rate_error
+    assert comparison.counts()[DRIFTED] <= 1
+    assert comparison.ratio_in_adu == pytest.approx(WARMER, abs=4 * comparison.ratio_in_adu_error)
 
 
 def test_pixels_that_begin_to_saturate_have_not_changed():
@@ -214,6 +227,86 @@ def test_the_other_way_round_all_is_reversed(changed):
     for kind, other in ((TURNED_BAD, RECOVERED), (RECOVERED, TURNED_BAD)):
         both = np.intersect1d(flat(back, kind), flat(comparison, other)).size
         assert both >= 0.99 * flat(comparison, other).size
+
+
+# --- one pixel that is masked in the later night alone
+
+
+@pytest.fixture(scope="module")
+def lone(quick):
+    """A warm good pixel of both nights, without drift, and the two fits."""
+    before, after = quick
+    found = drift.find_drift(before, after, 0.01, 0.05)
+    change = drift.change_of(before, after, drift.rows(0, 60), found.common, found.null)
+    plain = drift.good_in_both(before, after, drift.rows(0, 60)) & (np.abs(change.sigmas) < 0.5)
+    plain &= (before.n_groups == 5).ravel() & (after.n_groups == 5).ravel() & (before.rate > 3).ravel()
+    place = np.divmod(np.flatnonzero(plain)[0], 70)
+    return place, before, after
+
+
+def altered(fit, place, **values):
+    """The fit with other values of one pixel."""
+    maps = {name: getattr(fit, name).copy() for name in values}
+    for name, value in values.items():
+        maps[name][place] = value
+    return replace(fit, **maps)
+
+
+def row_of(comparison, place):
+    table = comparison.table
+    (row,) = table[(table["y"] == place[0]) & (table["x"] == place[1])]
+    return row
+
+
+NONLINEAR, TELEGRAPH = (np.uint32(flag | DQ.DO_NOT_USE) for flag in (DQ.NONLINEAR, DQ.TELEGRAPH))
+
+
+def test_a_flag_alone_is_no_evidence(lone):
+    place, before, after = lone
+    for dq in (NONLINEAR, TELEGRAPH, np.uint32(DQ.JUMP_DET | DQ.DO_NOT_USE)):
+        row = row_of(before.compare(altered(after, place, dq=dq)), place)
+        assert (row["change"], row["significant"]) == (TURNED_BAD, False)
+        assert row["p"] > 0.01
+
+
+@pytest.mark.parametrize(("sigmas", "significant"), [(4, False), (9, True), (-9, True)])
+@pytest.mark.parametrize("quantity", ["rate", "bend"])
+def test_the_rate_or_the_bend_is_evidence(lone, quantity, sigmas, significant):
+    """Four sigmas are not, among some 4000 pixels: that is the false-discovery control."""
+    place, before, after = lone
+    if quantity == "rate":
+        error = np.hypot(before.rate_error[place], after.rate_error[place])
+        values = {"rate": after.rate[place] + sigmas * error}
+    else:
+        error = np.hypot(before.slope_residual_error[place], after.slope_residual_error[place])
+        values = {"slope_residual": before.slope_residual[place] + sigmas * error}
+    row = row_of(before.compare(altered(after, place, dq=NONLINEAR, **values)), place)
+    assert (row["change"], row["significant"]) == (TURNED_BAD, significant)
+    assert row["p"] < 0.01
+
+
+def test_the_scatter_is_evidence(lone):
+    place, before, after = lone
+    wild = altered(after, place, dq=TELEGRAPH, scatter=500 * before.scatter[place])
+    assert row_of(before.compare(wild), place)["significant"]
+    assert row_of(wild.compare(before), place)["change"] == RECOVERED
+
+
+def test_the_rate_of_a_pixel_that_scatters_is_no_evidence(lone):
+    place, before, after = lone
+    rate = after.rate[place] + 9 * np.hypot(before.rate_error[place], after.rate_error[place])
+    before, after = (altered(fit, place, scatter=6 * fit.scatter_null) for fit in (before, after))
+    assert not row_of(before.compare(altered(after, place, dq=TELEGRAPH, rate=rate)), place)["significant"]
+
+
+def test_the_rate_of_a_pixel_that_bends_is_no_evidence_with_other_exposures(lone):
+    place, before, after = lone
+    frames = after.frames.copy()
+    frames["exposure"] *= 1.2
+    rate = 2 * after.rate[place]
+    bent = altered(replace(after, frames=frames), place, dq=NONLINEAR, rate=rate, slope_residual=-0.5)
+    assert not row_of(before.compare(bent), place)["significant"]
+    assert row_of(before.compare(replace(bent, frames=after.frames)), place)["significant"]
 
 
 # --- table, summary, picture
@@ -403,6 +496,36 @@ def test_too_few_hot_pixels():
     assert comparison.summary()["ratio_error"] is None
 
 
+def test_gains_that_differ(quick):
+    """As where the header's gain is believed one night and not the next."""
+    before, after = quick
+    after = replace(after, detector=before.detector)
+    other = replace(
+        after,
+        rate=after.rate * np.float32(1.2),
+        rate_error=after.rate_error * np.float32(1.2),
+        detector=replace(after.detector, gain=1.2 * after.detector.gain, gain_source="header"),
+    )
+    plain, comparison = before.compare(after), before.compare(other)
+    assert "believe ratio_in_adu" in "\n".join(comparison.notes)
+    assert "ratio_in_adu" not in "\n".join(plain.notes)
+    assert comparison.ratio == pytest.approx(1.2 * plain.ratio, rel=1e-4)
+    assert comparison.ratio_in_adu == pytest.approx(plain.ratio_in_adu, rel=1e-4)
+    assert comparison.counts() == plain.counts()
+
+
+def test_fits_without_any_rate(quick):
+    fit = quick[0]
+    nothing = np.full_like(fit.rate, np.nan)
+    dq = np.full_like(fit.dq, DQ.UNRELIABLE_SLOPE | DQ.DO_NOT_USE)
+    fit = replace(fit, rate=nothing, rate_error=nothing, dq=dq)
+    comparison = fit.compare(fit)
+    assert len(comparison.table) == comparison.tested == 0
+    assert comparison.masked_both == fit.dq.size
+    json.dumps(comparison.summary(), allow_nan=False)
+    comparison.plot().figure.canvas.draw()
+
+
 def test_a_test_that_one_night_lacks(quick):
     before, after = quick
     pair = replace(before, lack_of_fit_null=np.nan), after
@@ -433,6 +556,4 @@ def test_it_goes_by_blocks(monkeypatch):
     before.compare(after)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 12 * before.dq.size
-    assert before.dq.dtype == np.uint32
-    assert (before.dq & np.uint32(DQ.DO_NOT_USE)).any()
+    assert peak < 8 * before.dq.size
