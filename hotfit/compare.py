@@ -53,11 +53,11 @@ class Comparison:
         Width of what the rates of good pixels differ by, in their errors: 1 if the errors are right. All
         errors of differences are multiplied by it. nan: the rates are the same, nothing is tested.
     limit : float
-        p-value, two-sided, up to which a drift is significant.
+        p-value, two-sided, up to which a drift is significant; nan where nothing is tested.
     fdr, tolerance : float
         As they were asked for.
     tested : int
-        Pixels with a rate, masked in neither night.
+        Pixels with a rate, masked in neither night; 0 where nothing is tested.
     masked_before, masked_after, masked_both : int
         Pixels.
     notes : tuple of str

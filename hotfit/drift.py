@@ -74,7 +74,7 @@ class Drift(NamedTuple):
 
     common: Common
     null: float  # width of what good pixels differ by, in their errors; nan: there is no test
-    limit: float  # p-value up to which a change is significant
+    limit: float  # p-value up to which a change is significant; nan: there is no test
     tested: int  # pixels
     index: np.ndarray  # (changed,) intp, flat, ascending
     density: Density
@@ -82,13 +82,8 @@ class Drift(NamedTuple):
 
 def find_drift(before: "DarkFit", after: "DarkFit", fdr: float, tolerance: float) -> Drift:
     """Find the pixels that changed significantly, and by more than that part of the rate expected."""
-    common, null = common_change(before, after), np.nan
-    some = change_of(before, after, thinned, common)
-    good = good_in_both(before, after, thinned) & np.isfinite(some.sigmas)
-    if good.any():
-        expected = special.stdtrit(float(median(some.degrees[good])), 0.75)
-        null = float(median(np.abs(some.sigmas[good]))) / float(expected)
-    null = null if null > 0 else np.nan
+    common = common_change(before, after)
+    null = null_of(before, after, common)
     least = -special.ndtri(fdr / 2)  # of a normal distribution, so that none beyond the limit is missed
     edges = edges_of(before, after)
     counts, found, lock = np.zeros((BINS, BINS), np.int64), [], Lock()
@@ -111,8 +106,19 @@ def find_drift(before: "DarkFit", after: "DarkFit", fdr: float, tolerance: float
     in_threads(search, blocks(before.dq.shape), None, found.append)
     index, p = (np.concatenate(arrays) for arrays in list(zip(*found, strict=True))[:2])
     tested = sum(each[2] for each in found)
-    limit = benjamini_hochberg(p, tested, fdr)
+    limit = benjamini_hochberg(p, tested, fdr) if tested else np.nan
     return Drift(common, null, limit, tested, np.sort(index[p <= limit]), Density(edges, counts))
+
+
+def null_of(before: "DarkFit", after: "DarkFit", common: Common) -> float:
+    """Width of what good pixels differ by, in their errors, from the median; nan if they do not differ."""
+    change = change_of(before, after, thinned, common)
+    good = good_in_both(before, after, thinned) & np.isfinite(change.sigmas)
+    if not good.any():
+        return np.nan
+    expected = special.stdtrit(float(median(change.degrees[good])), 0.75)
+    null = float(median(np.abs(change.sigmas[good]))) / float(expected)
+    return null if null > 0 else np.nan
 
 
 def rows(first: int, last: int) -> Callable:

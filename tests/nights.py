@@ -1,6 +1,7 @@
 """Nights of one simulated camera: pixels stay or change as told, noise and frame terms are new."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,3 +44,35 @@ def hotter(truth: Truth, pixel, factor: float) -> Truth:
     rate = truth.rate.copy()
     rate.flat[pixel] *= np.float32(factor)
     return replace(truth, rate=rate)
+
+
+class Story(NamedTuple):
+    """Two nights of a camera whose pixels changed in between; pixels by flat index."""
+
+    pixels: Truth
+    came: np.ndarray  # odd in the second night alone
+    went: np.ndarray  # odd in the first night alone
+    warmed: np.ndarray  # 20 % hotter in the second night
+    before: hotfit.DarkFit
+    after: hotfit.DarkFit
+
+
+def story(camera: str, *, seed: int, warmer: float, warmed: int = 300, **changes) -> Story:
+    """A third of the odd pixels of a camera turn odd from night to night, a third heal, some get hotter."""
+    pixels = pixels_of(camera, seed=seed, **changes)
+    rng = np.random.default_rng(seed)
+    fate = rng.integers(0, 3, pixels.odd.size)
+    comes, goes = (np.flatnonzero(fate == its) for its in (1, 2))
+    warm = np.flatnonzero((pixels.kind.ravel() == Kind.LINEAR) & (pixels.rate.ravel() > 0.4))
+    warm = rng.choice(warm, warmed, replace=False)
+    before = night(healed(pixels, comes), 100 + seed)
+    after = night(hotter(healed(pixels, goes), warm, 1.2), 200 + seed, warmer=warmer)
+    came, went = (pixels.odd["pixel"][rows] for rows in (comes, goes))
+    return Story(pixels, came, went, warm, before, after)
+
+
+def flat(comparison, kind: str, significant: bool = True) -> np.ndarray:
+    """Flat indices of the pixels that changed in that way."""
+    table = comparison.table
+    own = table[(table["change"] == kind) & (table["significant"] == significant)]
+    return np.asarray(own["y"], int) * comparison.shape[1] + np.asarray(own["x"], int)
