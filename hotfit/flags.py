@@ -79,11 +79,23 @@ class Rules:
             self._check("hot", -np.inf, np.inf, "a rate in the unit of the map")
 
     def _check(self, name, low, high, wanted):
-        value = getattr(self, name)
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = np.nan
-        if isinstance(value, str) or not low < number < high:
-            raise HotfitError(f"{name}={value!r}: give {wanted}")
-        object.__setattr__(self, name, number)
+        object.__setattr__(self, name, check_number(name, getattr(self, name), low, high, wanted))
+
+
+def check_number(name: str, value, low: float, high: float, wanted: str) -> float:
+    """The value of that argument as a number between `low` and `high`; else HotfitError says what to give."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if isinstance(value, str) or not low < number < high:
+        raise HotfitError(f"{name}={value!r}: give {wanted}")
+    return number
+
+
+def reasons(dq, bad: Iterable[str]) -> list[str] | np.ndarray:
+    """Names of the flags in `bad` that each of these pixels has, (pixels,), one blank between them."""
+    found = np.full(dq.size, "", dtype=object)
+    for name in bad:
+        found[(dq & np.uint32(DQ[name])) != 0] += f" {name}"
+    return [text.strip() for text in found] if dq.size else np.empty(0, "U1")

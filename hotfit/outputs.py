@@ -13,7 +13,7 @@ from astropy.table import Table
 import hotfit
 from hotfit.export import check_exports, write_list
 from hotfit.findings import Findings
-from hotfit.flags import DQ
+from hotfit.flags import DQ, reasons
 from hotfit.hdus import IMAGES, images_of, tables_of
 from hotfit.imagefile import ImageFile, empty
 from hotfit.maps import blocks, in_threads
@@ -95,9 +95,6 @@ def bad_pixels(fit: Findings) -> Table:
     """One row for every masked pixel: where it is, its rate, and the flags that made it bad."""
     y, x = fit.masked()
     dq = fit.dq[y, x]
-    reasons = np.full(dq.size, "", dtype=object)
-    for name in fit.rules.bad:
-        reasons[(dq & np.uint32(DQ[name])) != 0] += f" {name}"
     columns = ("slope_residual", "slope_residual_error", "misfit", "misfit_fraction", "scatter")
     values = fit.values_at(y, x, ("rate", "rate_error", *columns))
     return Table(
@@ -107,6 +104,6 @@ def bad_pixels(fit: Findings) -> Table:
             "rate": values["rate"] * fit.unit,
             "error": values["rate_error"] * fit.unit,
             **{name: values[name] for name in columns},
-            "reasons": [text.strip() for text in reasons] if dq.size else np.empty(0, "U1"),
+            "reasons": reasons(dq, fit.rules.bad),
         }
     )

@@ -20,6 +20,8 @@ from hotfit.portrait import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from hotfit.compare import Comparison
+
 COLOURS = {
     DQ.UNRELIABLE_SLOPE: "#0072b2",
     DQ.NONLINEAR: "#d55e00",
@@ -29,6 +31,13 @@ COLOURS = {
     DQ.HOT: "#e69f00",
 }
 """Of pixels with a flag, the first that they have: of Okabe and Ito, to be told apart by all eyes."""
+
+CHANGES = {
+    "drifted": ("o", COLOURS[DQ.HOT]),
+    "recovered": ("v", COLOURS[DQ.UNRELIABLE_SLOPE]),
+    "turned bad": ("^", COLOURS[DQ.NONLINEAR]),
+}
+"""Marker and colour of a pixel that changed from one night to another."""
 
 QUIET = "#8c8c8c"
 LINE = "#009e73"
@@ -195,6 +204,58 @@ def plot_statistics(fit: Findings, *, ax: "Axes | None" = None) -> "Axes":
     ax.set(xlabel="p-value", ylabel="share of pixels up to it")
     ax.legend(frameon=False)
     return ax
+
+
+def plot_comparison(comparison: "Comparison", *, ax: "Axes | None" = None) -> "Axes":
+    """Draw rate after against rate before, both logarithmic: all good pixels, and those that changed.
+
+    Hollow markers are pixels masked one night only that need not have changed: they are near a limit. What
+    has no rate, or one too low for the picture, is at its edge. The dashed line is that of equal rates.
+
+    Parameters
+    ----------
+    comparison : hotfit.compare.Comparison
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    HotfitError
+        If matplotlib is missing.
+    """
+    ax = new_axes(ax)
+    edges, counts = comparison.density.edges, comparison.density.counts
+    shade = np.ma.masked_equal(np.where(counts > 0, 1 + np.log10(np.maximum(counts, 1)), 0), 0)
+    ax.pcolormesh(edges, edges, shade.T, cmap="Greys", vmin=-0.5, vmax=7, rasterized=True)
+    line = edges[0] * np.array([1.0, edges[-1] / edges[0] * 1.3])
+    ax.plot(line, line, color=QUIET, linestyle="--", linewidth=1)
+    draw_changes(ax, comparison, line[0])
+    many = np.geomspace(*line, 400)  # the shift bends it
+    label = f"times {comparison.ratio:.4g}"
+    ax.plot(many, comparison.shift + comparison.ratio * many, color=LINE, linewidth=1.2, label=label)
+    unit = spelled(comparison.unit)
+    ax.set(xscale="log", yscale="log", xlim=line, ylim=line)
+    ax.set(xlabel=f"dark current before, {unit}", ylabel=f"dark current after, {unit}")
+    style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False}
+    ax.legend(**style, fontsize="small", borderaxespad=0, columnspacing=1, handlelength=1.2)
+    return ax
+
+
+def draw_changes(ax: "Axes", comparison: "Comparison", low: float) -> None:
+    """Draw the pixels of a comparison by their kind; rates below `low`, and none, are drawn there."""
+    table = comparison.table
+    kinds, significant = np.asarray(table["change"]), np.asarray(table["significant"])
+    rates = [np.asarray(table[name], float) for name in ("rate_before", "rate_after")]
+    x, y = (np.maximum(np.nan_to_num(rate), low) for rate in rates)
+    style = {"s": 14, "linewidths": 0.8, "clip_on": False, "rasterized": True, "zorder": 3}
+    for kind, (marker, colour) in CHANGES.items():
+        told, near = ((kinds == kind) & chosen for chosen in (significant, ~significant))
+        label = f"{kind}, {np.count_nonzero(told)}"
+        ax.scatter(x[told], y[told], marker=marker, color=colour, label=label, **style)
+        ax.scatter(x[near], y[near], marker=marker, facecolors="none", edgecolors=colour, **style)
+    if not significant.all():
+        label = f"near a limit, {np.count_nonzero(~significant)}"
+        ax.scatter([], [], marker="^", facecolors="none", edgecolors=QUIET, label=label, **style)
 
 
 def by_flag(dq, flags=tuple(COLOURS)):

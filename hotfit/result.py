@@ -104,8 +104,9 @@ class DarkFit(Findings):
     ) -> "DarkFit":
         """Let new darks join this fit; only they are read.
 
-        Gain, read noise and the terms of the frames that are there stay as they are. Of pixels with a new
-        outlier the earlier samples are read again where their files still are; else their sums stand in.
+        Of the terms of the frames that are there only what all frames share changes; gain and read noise are
+        measured anew. Of pixels with a new outlier the earlier samples are read again where their files
+        still are; else their sums stand in.
 
         Parameters
         ----------
@@ -163,6 +164,29 @@ class DarkFit(Findings):
         from hotfit.update import remove
 
         return remove(self, frames, workers=workers, memory=memory, progress=progress)
+
+    def compare(self, other: "DarkFit", *, fdr: float = 0.01, tolerance: float = 0.05):
+        """Find the pixels that turned bad, recovered or drifted from this fit to a later one of the detector.
+
+        Parameters
+        ----------
+        other : DarkFit
+            Of a later night; this one is the earlier.
+        fdr, tolerance : float
+            See `hotfit.compare.compare`.
+
+        Returns
+        -------
+        hotfit.compare.Comparison
+
+        Raises
+        ------
+        HotfitError
+            If the two are not of one shape or one unit, or a value makes no sense.
+        """
+        from hotfit.compare import compare
+
+        return compare(self, other, fdr=fdr, tolerance=tolerance)
 
     def to_ccddata(self):
         """The dark-current map as a CCDData with unit, standard deviation and mask."""
