@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from hotfit import kernels
-from hotfit.calibrate import Calibration, decide_detector, noise_model
+from hotfit.calibrate import FEWEST_PIXELS, Calibration, decide_detector, noise_model
 from hotfit.hints import Decision
 from hotfit.lines import fit_lines
 from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals_of, stuck_length
@@ -19,7 +19,11 @@ from hotfit.state import State
 
 def remeasured(plan: Plan) -> Plan:
     """The plan with detector and noise model as the frames of the new state show them."""
-    calibration = calibrated(plan.new, noise_from(plan.new, moved(plan)))
+    sums = moved(plan)
+    sums = sums[:, :, whole_pixels(plan.new, sums)]
+    if sums.shape[2] < FEWEST_PIXELS:
+        return plan
+    calibration = calibrated(plan.new, noise_from(plan.new, sums))
     return plan._replace(new=replace(plan.new, calibration=calibration))
 
 
@@ -38,8 +42,15 @@ def moved(plan: Plan) -> np.ndarray:
     return sums
 
 
+def whole_pixels(state: State, sums: np.ndarray) -> np.ndarray:
+    """(P,) bool: pixels without gaps that stay below saturation in all frames."""
+    shift = state.shift.astype(np.float32)[:, None]
+    top = (sums[3] - shift).max(axis=0) + state.calibration.offset.max()
+    return np.isfinite(sums[0]).all(axis=0) & (top < state.calibration.detector.saturation)
+
+
 def noise_from(state: State, sums: np.ndarray) -> NoiseEstimate:
-    """The noise that sums (4, K, P) show."""
+    """The noise that sums (4, K, P) of whole pixels show."""
     darks, group = state.darks, state.darks.group
     sizes, weight = np.bincount(group), np.bincount(group, darks.n_combined)
     own_x = state.own_scale * darks.group_exposure[group]
@@ -47,9 +58,7 @@ def noise_from(state: State, sums: np.ndarray) -> NoiseEstimate:
     spread = np.bincount(group, darks.n_combined * (own_x - x[group]) ** 2)
     stretch = state.stretch / darks.group_exposure[-1]
     shift = state.shift.astype(np.float32)[:, None]
-    top = (sums[3] - shift).max(axis=0) + state.calibration.offset.max()
-    good = np.isfinite(sums[0]).all(axis=0) & (top < state.calibration.detector.saturation)
-    mean, square, moment, _ = sums[:, :, good]
+    mean, square, moment, _ = sums
     u = x * stretch
     bins = noise_bins(fit_lines(mean - shift, u, weight, state.bias_subtracted), u)
     pixels, slope = bins.lines.pixels, bins.lines.signal * np.float32(stretch)
