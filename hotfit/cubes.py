@@ -1,6 +1,8 @@
-"""A set of darks from an array in memory."""
+"""A set of darks that is an array in memory."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +13,33 @@ from hotfit.frames import Frame
 from hotfit.readers import ArrayRows, Coding
 
 
-def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | None = None) -> DarkSet:
+@dataclass(frozen=True, eq=False)
+class CubeSet(DarkSet):
+    """Darks that are a cube in memory, which is used in place.
+
+    Attributes
+    ----------
+    cube : ndarray, (N, pixels), of `dtype`
+        Read-only; frames in the caller's order.
+    """
+
+    cube: np.ndarray = field(repr=False)
+
+    def samples(self, first: int, last: int, room: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+        """Return the cube itself, and which column of it pixel (first, 0) is."""
+        return self.cube, first * self.shape[1]
+
+    def sample_of(self, index: int, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
+        """Copy the same rows of frame `index` into `out`, (rows, columns) of `dtype`."""
+        image = self.cube[self.order[index]].reshape(self.shape)
+        np.concatenate([image[first:last] for first, last in runs], out=out)
+
+    def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Copy all samples of the pixels in rows `y` and columns `x`: ndarray, (P, N), of `dtype`."""
+        return self.cube[self.order, (y * self.shape[1] + x)[:, None]]
+
+
+def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | None = None) -> CubeSet:
     """Make a set of the planes of a cube in memory; uint16 and float32 are used in place.
 
     Parameters
@@ -40,7 +68,7 @@ def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | 
     group_exposures(times)
     order = np.argsort(times, kind="stable")
     frames = [_plane(counts[i], f"frame {i + 1}", times[i], int(combined[i]), shape) for i in order]
-    return assemble_set(frames, order=order, cube=counts.reshape(number, -1))
+    return assemble_set(frames, order=order, kind=CubeSet, cube=counts.reshape(number, -1))
 
 
 def _native_cube(cube: ArrayLike) -> np.ndarray:

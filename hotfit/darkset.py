@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from hotfit.exposures import SAME_EXPOSURE
 from hotfit.frames import Frame, Skipped
 from hotfit.headers import Claim
 from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs
+from hotfit.readers import runs as runs_of
 
 
 class Claims(NamedTuple):
@@ -75,7 +76,6 @@ class DarkSet:
     pedestal: float
     ceiling: float
     _scratch: tuple[Scratch, ...] = field(repr=False)
-    _cube: np.ndarray | None = field(default=None, repr=False)
 
     def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read rows `first` to `last` (exclusive) of every frame; any number of threads may do so at once.
@@ -111,14 +111,12 @@ class DarkSet:
         return out
 
     def samples(self, first: int, last: int, room: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-        """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
+        """Return rows `first` to `last` as ``(array, start)``.
 
         The array is (N, pixels) of `dtype` and read-only, its frames stand as `order` says, and pixel
         (first, 0) of the detector is its column `start`. Where rows are read, it lies in `room`, which is
         flat, of `dtype` and large enough, or is new.
         """
-        if self._cube is not None:
-            return self._cube, first * self.shape[1]
         shape = (len(self.frames), last - first, self.shape[1])
         out = None if room is None else room[: math.prod(shape)].reshape(shape)
         samples = self.rows(first, last, out).reshape(len(self.frames), -1)
@@ -141,12 +139,22 @@ class DarkSet:
 
     def sample_of(self, index: int, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
         """Read the same rows of frame `index` into `out`, (rows, columns) of `dtype`."""
-        if self._cube is not None:
-            image = self._cube[self.order[index]].reshape(self.shape)
-            np.concatenate([image[first:last] for first, last in runs], out=out)
-            return
         with self._told(index):
             read_runs(self.frames[index].reader, runs, out)
+
+    def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Read all samples of the pixels in rows `y` and columns `x`: ndarray, (P, N), of `dtype`.
+
+        Each frame is opened once, and those of its rows are held in which there are such pixels.
+        """
+        rows, place = np.unique(y, return_inverse=True)
+        wanted = runs_of(rows, rows.size)
+        held = np.empty((rows.size, self.shape[1]), self.dtype)
+        counts = np.empty((y.size, len(self.frames)), self.dtype)
+        for index in range(len(self.frames)):
+            self.sample_of(index, wanted, held)
+            counts[:, index] = held[place, x]
+        return counts
 
     def _read(self, index: int, first: int, last: int, out: np.ndarray) -> None:
         with self._told(index):
@@ -234,14 +242,18 @@ def assemble_set(
     ceiling: float = math.nan,
     scratch: tuple[Scratch, ...] = (),
     order: np.ndarray | None = None,
-    cube: np.ndarray | None = None,
+    kind: type[DarkSet] = DarkSet,
+    **more: Any,
 ) -> DarkSet:
-    """Group frames that are sorted by exposure, and gather what their headers say."""
+    """Group frames that are sorted by exposure, and gather what their headers say.
+
+    The set is of class `kind`, whose own fields are `more`.
+    """
     exposure = np.array([frame.exposure for frame in frames])
     group, group_exposure = group_exposures(exposure)
     native = {frame.reader.coding.native for frame in frames}
     gain, gain_notes = _agreed([frame.gain_claims for frame in frames])
-    return DarkSet(
+    return kind(
         frames=tuple(frames),
         exposure=exposure,
         group=group,
@@ -261,7 +273,7 @@ def assemble_set(
         pedestal=pedestal,
         ceiling=ceiling,
         _scratch=scratch,
-        _cube=cube,
+        **more,
     )
 
 

@@ -206,6 +206,13 @@ class Scratch:
         self._plain.clear()
 
 
+def runs(rows: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
+    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
 def read_runs(reader: "Rows", runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
     """Write rows `first` to `last` (exclusive) of each run into `out`, one run after the other."""
     if isinstance(reader, FileRows):  # opens its file but once

@@ -5,7 +5,7 @@ import numpy as np
 from hotfit.checks import some_of
 from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
-from hotfit.readers import MOST_COUNTS
+from hotfit.readers import MOST_COUNTS, runs
 from hotfit.saturation import below, exceed, known
 
 SAMPLES = 30_000_000
@@ -43,13 +43,6 @@ def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
     brightest = np.argsort(-bright, kind="stable")[: wanted // 2]
     evenly = np.linspace(0, rows - 1, wanted - brightest.size).astype(int)
     return np.unique(np.concatenate([brightest, evenly]))
-
-
-def runs(rows, longest: int) -> list[tuple[int, int]]:
-    """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
-    neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))
-    return [(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
 def check_samples(darks: DarkSet, values) -> None:

@@ -15,7 +15,6 @@ from hotfit.findings import Findings
 from hotfit.flags import DQ
 from hotfit.maps import TYPES, blocks
 from hotfit.portrait import SEVERITY
-from hotfit.samples import runs
 
 SCANNED = 1_000_000
 """Pixels of the rows that they are taken from."""
@@ -30,7 +29,7 @@ ODD = np.uint32(sum(DQ) - DQ.JUMP_DET)
 def take_curves(darks: DarkSet, calibration: Calibration, bias_subtracted: bool, fit: Findings) -> Curves:
     """The samples of some pixels of a fit, all arrays in the order of the rows."""
     y, x, weight = choose(fit, max(1, SAMPLES // len(darks.frames)))
-    counts = read_pixels(darks, y, x)
+    counts = darks.pixels(y, x)
     limits = make_limits(darks, calibration)
     design = make_design(darks, calibration, bias_subtracted)._replace(order=np.arange(len(darks.frames)))
     state = states(counts, darks.group, limits)
@@ -92,19 +91,7 @@ def worst(fit: Findings) -> np.ndarray:
     return np.ravel_multi_index((y[index], x[index]), fit.dq.shape)
 
 
-# --- their samples
-
-
-def read_pixels(darks: DarkSet, y, x) -> np.ndarray:
-    """Counts (P, N) of some pixels; each frame is opened once, and their rows of it are held."""
-    rows, place = np.unique(y, return_inverse=True)
-    wanted = runs(rows, rows.size)
-    held = np.empty((rows.size, darks.shape[1]), darks.dtype)
-    counts = np.empty((y.size, len(darks.frames)), darks.dtype)
-    for index in range(len(darks.frames)):
-        darks.sample_of(index, wanted, held)
-        counts[:, index] = held[place, x]
-    return counts
+# --- what became of their samples
 
 
 def states(counts, group, limits: kernels.Limits) -> np.ndarray:
