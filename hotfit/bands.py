@@ -4,8 +4,7 @@ import threading
 
 import numpy as np
 
-from hotfit import kernels
-from hotfit.design import make_design, make_groups, make_limits
+from hotfit.design import fit_samples, make_shared
 from hotfit.errors import HotfitError
 from hotfit.maps import TYPES, in_threads
 
@@ -21,12 +20,7 @@ def fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progre
 
     Returns the samples left out by frame, (2, N): saturated, dropped.
     """
-    design = make_design(darks, calibration, bias_subtracted)
-    groups = make_groups(design)
-    noise = kernels.Noise(*map(np.float32, calibration.noise))
-    limits = make_limits(darks, calibration)
-    gain = calibration.detector.gain
-    unit = np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1])
+    shared = make_shared(darks, calibration, bias_subtracted)
     rows, columns = darks.shape
     counts = np.zeros((2, len(darks.frames)), np.int64)
     bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
@@ -36,8 +30,8 @@ def fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progre
         if not hasattr(of_thread, "samples"):  # what is used again, the system need not make anew
             of_thread.samples = np.empty(most * counts.shape[1], darks.dtype)
         samples, start = darks.samples(first, last, of_thread.samples)
-        band, own = maps.band(first, last), np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, kernels.Maps(**band), own)
+        band = maps.band(first, last)
+        own = fit_samples(shared, samples, start, band)
         maps.put(first, band)
         return last - first, own
 

@@ -16,6 +16,7 @@ from hotfit.frames import Frame, Skipped
 from hotfit.headers import Claim
 from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs
 from hotfit.readers import runs as runs_of
+from hotfit.saturation import exceed
 
 
 class Claims(NamedTuple):
@@ -128,6 +129,17 @@ class DarkSet:
         out = np.empty(self.shape, self.dtype)
         self._read(index, 0, self.shape[0], out)
         return out
+
+    def count_above(self, index: int, quantile: float, step: int) -> np.ndarray:
+        """Count the samples in each row of frame `index` above a quantile of every so many rows: (rows,)."""
+        image = self.image(index)
+        limit = float(np.quantile(image[::step], quantile))
+        return np.concatenate(
+            [
+                np.count_nonzero(exceed(image[first : first + 64], limit), axis=1)
+                for first in range(0, len(image), 64)
+            ]
+        )
 
     def sample(self, runs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Read the rows `first` to `last` (exclusive) of each run: ndarray, (N, pixels), of `dtype`."""
