@@ -15,12 +15,14 @@ from hotfit.cubes import cube_darks
 from hotfit.curves import Curves
 from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet, check_exposures
+from hotfit.dasked import DaskSet, dask_darks, is_dasked
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
 from hotfit.jit import when_compiling
 from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
+from hotfit.tasks import fit_blocks
 from hotfit.tracing import take_curves
 from hotfit.verdict import decide
 
@@ -157,7 +159,9 @@ def fit_cube(
         If shapes disagree, an exposure is negative or not finite, or there are not two exposure times.
     """
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
-    darks = cube_darks(cube, exposure, n_combined=n_combined)
+    if is_dasked(cube) and workers is not None:
+        raise HotfitError(f"workers={workers}: the scheduler of a dask array has its own; leave them out")
+    darks = (dask_darks if is_dasked(cube) else cube_darks)(cube, exposure, n_combined=n_combined)
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
     return fit_set(
         darks,
@@ -196,11 +200,12 @@ def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, prog
         raise HotfitError(f"memory={memory} MB: give a number above zero")
     check_exposures(darks.exposure)
     workers = workers or os.cpu_count() or 1
+    fit_all = fit_blocks if isinstance(darks, DaskSet) else partial(fit_bands, workers=workers, memory=memory)
     calibration = calibrate(darks, bias_subtracted=bias_subtracted, workers=workers, **given)
     draft = draft_of(darks, calibration, rules, bias_subtracted)
     maps = keep(draft)
     with nullcontext() if compiling is None else when_compiling(compiling):
-        counts = fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress)
+        counts = fit_all(darks, calibration, bias_subtracted, maps, progress=progress)
     design = len(darks.frames), darks.group_exposure.size, 1 if bias_subtracted else 2
     verdict = decide(maps, rules, *design, workers)
     notes = *draft.notes, *untested(verdict)
