@@ -42,21 +42,22 @@ def dask_darks(cube, exposure: ArrayLike, *, n_combined: ArrayLike | None = None
     check_cube(cube.dtype, cube.shape)
     masked = isinstance(cube._meta, np.ma.MaskedArray)
     coding = Coding(FLOAT32 if masked else Coding(cube.dtype).native)
-    readers = [DaskRows(image, coding) for image in cube]
+    readers = [DaskRows(cube, index, coding) for index in range(len(cube))]
     frames, order = sorted_planes(readers, cube.shape[1:], exposure, n_combined)
     return assemble_set(frames, order=order, kind=DaskSet, cube=cube)
 
 
 @dataclass(frozen=True, eq=False)
 class DaskRows:
-    """Rows of one plane of a dask array."""
+    """Rows of plane `index` of a dask array."""
 
-    image: Any
+    cube: Any
+    index: int
     coding: Coding
 
     def read(self, first: int, last: int, out: np.ndarray) -> None:
         """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
-        self.coding.decode(in_native(self.image[first:last], self.coding.native).compute(), out)
+        self.coding.decode(in_native(self.cube[self.index, first:last], self.coding.native).compute(), out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +81,11 @@ class DaskSet(DarkSet):
     def sample(self, runs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Gather the rows `first` to `last` (exclusive) of each run: ndarray, (N, pixels), of `dtype`."""
         rows = np.concatenate([np.arange(first, last) for first, last in runs])
-        counts = in_native(self.cube[:, rows], self.dtype).compute()
-        return counts[self.order].reshape(len(self.frames), -1)
+        picked = in_native(self.cube[:, rows], self.dtype)
+        counts, place = np.empty(picked.shape, self.dtype), np.argsort(self.order)
+        for (planes, *where), part in parts(picked):
+            counts[place[planes], *where] = part
+        return counts.reshape(len(self.frames), -1)
 
     def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Gather the samples of the pixels in rows `y` and columns `x`, picked in their blocks: (P, N)."""
@@ -105,6 +109,15 @@ class DaskSet(DarkSet):
             meta=np.empty((0, 0), np.intp),
         )
         return counts.sum(axis=1).compute()
+
+
+def parts(array):
+    """Gather a dask array block by block, with the slices of each: no worker puts them together."""
+    import dask
+    from dask.array.core import slices_from_chunks
+
+    blocks = dask.compute(*array.to_delayed().ravel().tolist(), traverse=False)
+    return zip(slices_from_chunks(array.chunks), blocks, strict=True)
 
 
 def in_native(array, dtype: np.dtype):

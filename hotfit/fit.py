@@ -139,9 +139,9 @@ def fit_cube(
 
     Parameters
     ----------
-    cube : (N, rows, columns) array
+    cube : (N, rows, columns) array, or dask array
         Darks in adu, in any order. uint16 and float32 are used as they are, other types as float32.
-        NaN and masked samples are missing samples.
+        NaN and masked samples are missing samples. See the notes for dask.
     exposure : (N,) array
         Exposure times in seconds.
     n_combined : (N,) array, optional
@@ -156,7 +156,19 @@ def fit_cube(
     Raises
     ------
     HotfitError
-        If shapes disagree, an exposure is negative or not finite, or there are not two exposure times.
+        If shapes disagree, an exposure is negative or not finite, or there are not two exposure times;
+        if `workers` come with a dask array.
+
+    Notes
+    -----
+    A dask array is fitted block by block by whatever scheduler is set (threads, processes, a Client of
+    `dask.distributed`); the result is bit for bit that of the same array in memory. Blocks of masked arrays
+    count as float32. A worker holds the samples of its blocks (some 16 MB each, with their maps) and what
+    these are made of, so chunks of some rows and columns are better than whole frames, all of which are held
+    while they are cut. Gathered are the maps and a sample of fixed size. The array is computed up to four
+    times: for the rows with bright pixels (the longest frame), for the sample to calibrate on (some rows),
+    for the fit, and for the samples that the result keeps (some pixels); ``cube.persist()`` avoids that.
+    An error in a block is raised as it is.
     """
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
     if is_dasked(cube) and workers is not None:
