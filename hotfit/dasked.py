@@ -42,6 +42,9 @@ def dask_darks(cube, exposure: ArrayLike, *, n_combined: ArrayLike | None = None
     check_cube(cube.dtype, cube.shape)
     masked = isinstance(cube._meta, np.ma.MaskedArray)
     coding = Coding(FLOAT32 if masked else Coding(cube.dtype).native)
+    # First of all: not everything that dask does to blocks keeps their masks.
+    meta = np.empty((0, 0, 0), coding.native)
+    cube = cube.map_blocks(native_block, coding.native, dtype=coding.native, meta=meta)
     readers = [DaskRows(cube, index, coding) for index in range(len(cube))]
     frames, order = sorted_planes(readers, cube.shape[1:], exposure, n_combined)
     return assemble_set(frames, order=order, kind=DaskSet, cube=cube)
@@ -57,7 +60,7 @@ class DaskRows:
 
     def read(self, first: int, last: int, out: np.ndarray) -> None:
         """Write rows `first` to `last` (exclusive) into `out`, (last - first, columns)."""
-        self.coding.decode(in_native(self.cube[self.index, first:last], self.coding.native).compute(), out)
+        self.coding.decode(self.cube[self.index, first:last].compute(), out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +70,21 @@ class DaskSet(DarkSet):
     Attributes
     ----------
     cube : dask array, (N, rows, columns)
-        As the caller gave it; frames in the caller's order.
+        Of `dtype`, in the caller's chunks; frames in the caller's order.
     """
 
     cube: Any = field(repr=False)
 
     def samples(self, first: int, last: int, room: np.ndarray | None = None) -> tuple[np.ndarray, int]:
         """Gather rows `first` to `last`, as ``(array, 0)``; see `DarkSet.samples`."""
-        samples = in_native(self.cube[:, first:last], self.dtype).compute().reshape(len(self.frames), -1)
+        samples = self.cube[:, first:last].compute().reshape(len(self.frames), -1)
         samples.flags.writeable = False
         return samples, 0
 
     def sample(self, runs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Gather the rows `first` to `last` (exclusive) of each run: ndarray, (N, pixels), of `dtype`."""
         rows = np.concatenate([np.arange(first, last) for first, last in runs])
-        picked = in_native(self.cube[:, rows], self.dtype)
+        picked = self.cube[:, rows]
         counts, place = np.empty(picked.shape, self.dtype), np.argsort(self.order)
         for (planes, *where), part in parts(picked):
             counts[place[planes], *where] = part
@@ -89,8 +92,7 @@ class DaskSet(DarkSet):
 
     def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Gather the samples of the pixels in rows `y` and columns `x`, picked in their blocks: (P, N)."""
-        counts = in_native(self.cube.vindex[:, y, x], self.dtype).compute()
-        return np.ascontiguousarray(counts[:, self.order])
+        return np.ascontiguousarray(self.cube.vindex[:, y, x].compute()[:, self.order])
 
     def count_above(self, index: int, quantile: float, step: int) -> np.ndarray:
         """Count the samples in each row of frame `index` above a quantile of every so many rows: (rows,).
@@ -98,7 +100,7 @@ class DaskSet(DarkSet):
         The blocks of the frame are computed once and stay where they are; their counts are gathered.
         """
         image = self.cube[self.order[index]]
-        image = image.map_blocks(decoded, self.dtype, dtype=self.dtype, meta=np.empty((0, 0), self.dtype))
+        image = image.map_blocks(decoded, dtype=self.dtype, meta=np.empty((0, 0), self.dtype))
         image = image.persist()
         limit = float(np.quantile(image[::step].compute(), quantile))
         counts = image.map_blocks(
@@ -120,12 +122,6 @@ def parts(array):
     return zip(slices_from_chunks(array.chunks), blocks, strict=True)
 
 
-def in_native(array, dtype: np.dtype):
-    """The same dask array in uint16 or float32, without masks."""
-    meta = np.empty((0,) * array.ndim, dtype)
-    return array.map_blocks(native_block, dtype, dtype=dtype, meta=meta)
-
-
 def native_block(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The counts of a block; raises if it is not what the array says of itself."""
     counts = native_counts(block, Coding(block.dtype).native)
@@ -135,10 +131,10 @@ def native_block(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return counts.astype(dtype, copy=False)
 
 
-def decoded(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def decoded(block: np.ndarray) -> np.ndarray:
     """A copy of a block's counts as a reader gives them, which does not hold on to a larger block."""
-    out = np.empty(block.shape, dtype)
-    Coding(dtype).decode(native_block(block, dtype), out)
+    out = np.empty(block.shape, block.dtype)
+    Coding(block.dtype).decode(block, out)
     return out
 
 

@@ -13,8 +13,9 @@ from uuid import uuid4
 import numpy as np
 
 from hotfit.bands import BANDS, MAP_BYTES
-from hotfit.dasked import DaskSet, native_block
+from hotfit.dasked import DaskSet
 from hotfit.design import Shared, fit_samples, make_shared
+from hotfit.errors import HotfitError
 from hotfit.maps import TYPES
 
 
@@ -71,7 +72,7 @@ def tasks_of(darks: DaskSet, shared: Shared) -> list:
     frames, pixel_bytes = len(darks.frames), len(darks.frames) * darks.dtype.itemsize + MAP_BYTES
     chunks = block_chunks(darks.cube.chunks[1:], max(1, int(BANDS // pixel_bytes)))
     fitted = darks.cube.rechunk((frames, *chunks)).map_blocks(
-        partial(fit_block, shared, darks.dtype),
+        partial(fit_block, shared),
         chunks=tuple((1,) * len(sizes) for sizes in chunks),
         drop_axis=0,
         dtype=object,
@@ -81,10 +82,16 @@ def tasks_of(darks: DaskSet, shared: Shared) -> list:
     return fitted.to_delayed().ravel().tolist()
 
 
-def fit_block(shared: Shared, dtype: np.dtype, block: np.ndarray, block_info=None) -> np.ndarray:
+def fit_block(shared: Shared, block: np.ndarray, block_info=None) -> np.ndarray:
     """Fit the pixels of a block (N, rows, columns)."""
-    _, rows, columns = block_info[0]["array-location"]
-    samples = native_block(block, dtype).reshape(len(block), -1)
+    places = block_info[0]["array-location"]
+    shape = tuple(last - first for first, last in places)
+    if block.shape != shape:  # the kernel does not look
+        raise HotfitError(
+            f"cube: has a block of shape {block.shape} where its chunks promise {shape}; mend its chunks"
+        )
+    _, rows, columns = places
+    samples = np.ascontiguousarray(block).reshape(len(block), -1)
     samples.flags.writeable = False
     band = {name: np.empty(samples.shape[1], kind) for name, kind in TYPES.items()}
     result = np.empty((1, 1), object)
