@@ -1,12 +1,13 @@
 """How fast hotfit is, against its targets: ``python bench/speed.py [PART...]``.
 
-Parts: kernel, program, memory, start, growth, rivals; all by default. Both sides are measured in turn, in one
-run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
+Parts: kernel, program, memory, start, growth, dask, rivals; all by default. Both sides are measured in turn,
+in one run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
 """
 
 import argparse
 
 import compare
+import dasked
 import growth
 import kernel
 import memory
@@ -14,7 +15,14 @@ import program
 import start
 from turns import machine, print_table
 
-PARTS = {"kernel": kernel, "program": program, "memory": memory, "start": start, "growth": growth}
+PARTS = {
+    "kernel": kernel,
+    "program": program,
+    "memory": memory,
+    "start": start,
+    "growth": growth,
+    "dask": dasked,
+}
 RIVALS = "rivals"
 
 

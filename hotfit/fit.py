@@ -200,7 +200,7 @@ class HeldMaps(ArrayMaps):
 
 
 def fit_set(darks, keep, *, given, bias_subtracted, rules, workers, memory, progress, compiling=None):
-    """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
+    """Calibrate a set of darks, fit its bands in threads or its blocks as dask's tasks, flag and finish it.
 
     ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see
     `hotfit.maps`; what its `finish` makes of all findings is returned. `compiling` is called as in

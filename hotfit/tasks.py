@@ -150,7 +150,7 @@ def run_on_cluster(client, tasks: list, take: Callable[[Fitted], None]) -> None:
 
 
 def run_here(tasks: list, take: Callable[[Fitted], None]) -> None:
-    """Take results as they come where the scheduler tells of them, else in the end."""
+    """Take results as they come if the scheduler tells of them, as those of dask do, else in the end."""
     import dask
     from dask.callbacks import Callback
 
