@@ -1,12 +1,13 @@
 """How fast hotfit is, against its targets: ``python bench/speed.py [PART...]``.
 
-Parts: kernel, program, memory, start, growth, update, rivals; all by default. Both sides are measured in turn
-in one run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
+Parts: kernel, program, memory, start, growth, update, dask, rivals; all by default. Both sides are measured
+in turn, in one run. A ratio is the other side's time, or the limit, over hotfit's: larger is better.
 """
 
 import argparse
 
 import compare
+import dasked
 import growth
 import kernel
 import memory
@@ -22,6 +23,7 @@ PARTS = {
     "start": start,
     "growth": growth,
     "update": update,
+    "dask": dasked,
 }
 RIVALS = "rivals"
 

@@ -1,12 +1,10 @@
 """Bands of rows go through the kernel in threads, and their maps to whoever keeps them."""
 
 import threading
-from typing import NamedTuple
 
 import numpy as np
 
-from hotfit import kernels
-from hotfit.design import make_design, make_groups, make_limits
+from hotfit.design import fit_samples, make_shared
 from hotfit.errors import HotfitError
 from hotfit.maps import TYPES, in_threads
 
@@ -17,37 +15,15 @@ MAP_BYTES = sum(np.dtype(dtype).itemsize for dtype in TYPES.values())
 """Of one pixel in all maps."""
 
 
-class Fitting(NamedTuple):
-    """What the kernel needs to fit, beside samples or sums."""
-
-    groups: kernels.Groups
-    noise: kernels.Noise
-    limits: kernels.Limits
-    unit: np.float32  # turns a slope into a rate
-
-
-def fitting_of(darks, calibration, design: kernels.Design) -> Fitting:
-    """Of a set of darks that is calibrated."""
-    gain = calibration.detector.gain
-    return Fitting(
-        groups=make_groups(design),
-        noise=kernels.Noise(*map(np.float32, calibration.noise)),
-        limits=make_limits(darks, calibration),
-        unit=np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1]),
-    )
-
-
 def fit_bands(
     darks, calibration, bias_subtracted, maps, workers, memory, progress, gather=None
 ) -> np.ndarray:
     """Run the kernel over bands of rows in threads, into `maps`, a keeper as in `hotfit.maps`.
 
     Returns the samples left out by frame, (2, N): saturated, dropped. Every band of samples is shown to
-    ``gather(first, last, samples, start, fitting)``, with arguments as in `hotfit.gathering.Gathering.take`.
+    ``gather(first, last, samples, start, shared)``, with arguments as in `hotfit.gathering.Gathering.take`.
     """
-    design = make_design(darks, calibration, bias_subtracted)
-    fitting = fitting_of(darks, calibration, design)
-    groups, noise, limits, unit = fitting
+    shared = make_shared(darks, calibration, bias_subtracted)
     rows, columns = darks.shape
     counts = np.zeros((2, len(darks.frames)), np.int64)
     bands, of_thread, done = cut_bands(darks, workers, memory), threading.local(), 0
@@ -57,10 +33,10 @@ def fit_bands(
         if not hasattr(of_thread, "samples"):  # what is used again, the system need not make anew
             of_thread.samples = np.empty(most * counts.shape[1], darks.dtype)
         samples, start = darks.samples(first, last, of_thread.samples)
-        band, own = maps.band(first, last), np.zeros_like(counts)
-        kernels.fit_pixels(samples, start, design, groups, noise, limits, unit, kernels.Maps(**band), own)
+        band = maps.band(first, last)
+        own = fit_samples(shared, samples, start, band)
         if gather is not None:
-            gather(first, last, samples, start, fitting)
+            gather(first, last, samples, start, shared)
         maps.put(first, band)
         return last - first, own
 

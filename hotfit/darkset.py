@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from hotfit.errors import HotfitError
 from hotfit.frames import Frame, Skipped
 from hotfit.grouping import group_exposures
 from hotfit.headers import Claim, Options
-from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs, runs
+from hotfit.readers import FLOAT32, UINT16, Scratch, read_runs
+from hotfit.readers import runs as runs_of
+from hotfit.saturation import exceed
 
 AS_FOUND = Options()
 """What headers say is taken for true."""
@@ -83,7 +85,6 @@ class DarkSet:
     options: Options = field(repr=False)
     temperature_tolerance: float
     _scratch: tuple[Scratch, ...] = field(repr=False)
-    _cube: np.ndarray | None = field(default=None, repr=False)
 
     def rows(self, first: int, last: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read rows `first` to `last` (exclusive) of every frame; any number of threads may do so at once.
@@ -119,14 +120,12 @@ class DarkSet:
         return out
 
     def samples(self, first: int, last: int, room: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-        """Return rows `first` to `last` as ``(array, start)`` without copying a cube in memory.
+        """Return rows `first` to `last` as ``(array, start)``.
 
         The array is (N, pixels) of `dtype` and read-only, its frames stand as `order` says, and pixel
         (first, 0) of the detector is its column `start`. Where rows are read, it lies in `room`, which is
         flat, of `dtype` and large enough, or is new.
         """
-        if self._cube is not None:
-            return self._cube, first * self.shape[1]
         shape = (len(self.frames), last - first, self.shape[1])
         out = None if room is None else room[: math.prod(shape)].reshape(shape)
         samples = self.rows(first, last, out).reshape(len(self.frames), -1)
@@ -139,6 +138,17 @@ class DarkSet:
         self._read(index, 0, self.shape[0], out)
         return out
 
+    def count_above(self, index: int, quantile: float, step: int) -> np.ndarray:
+        """Count the samples in each row of frame `index` above a quantile of every so many rows: (rows,)."""
+        image = self.image(index)
+        limit = float(np.quantile(image[::step], quantile))
+        return np.concatenate(
+            [
+                np.count_nonzero(exceed(image[first : first + 64], limit), axis=1)
+                for first in range(0, len(image), 64)
+            ]
+        )
+
     def sample(self, runs: Sequence[tuple[int, int]]) -> np.ndarray:
         """Read the rows `first` to `last` (exclusive) of each run: ndarray, (N, pixels), of `dtype`."""
         height = sum(last - first for first, last in runs)
@@ -149,20 +159,16 @@ class DarkSet:
 
     def sample_of(self, index: int, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
         """Read the same rows of frame `index` into `out`, (rows, columns) of `dtype`."""
-        if self._cube is not None:
-            image = self._cube[self.order[index]].reshape(self.shape)
-            np.concatenate([image[first:last] for first, last in runs], out=out)
-            return
         with self._told(index):
             read_runs(self.frames[index].reader, runs, out)
 
     def pixels(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Read some pixels of every frame, given by row and column: ndarray, (P, N), of `dtype`.
+        """Read all samples of the pixels in rows `y` and columns `x`: ndarray, (P, N), of `dtype`.
 
-        Each frame is opened once, and the rows of the pixels are held of it.
+        Each frame is opened once, and those of its rows are held in which there are such pixels.
         """
         rows, place = np.unique(y, return_inverse=True)
-        wanted = runs(rows, max(rows.size, 1))
+        wanted = runs_of(rows, max(rows.size, 1))
         held = np.empty((rows.size, self.shape[1]), self.dtype)
         counts = np.empty((y.size, len(self.frames)), self.dtype)
         for index in range(len(self.frames) if rows.size else 0):
@@ -206,29 +212,32 @@ def assemble_set(
     temperature_tolerance: float = math.inf,
     scratch: tuple[Scratch, ...] = (),
     order: np.ndarray | None = None,
-    cube: np.ndarray | None = None,
+    kind: type[DarkSet] = DarkSet,
+    **more: Any,
 ) -> DarkSet:
-    """Group frames that are sorted by exposure, and gather what their headers say."""
+    """Group frames that are sorted by exposure, and gather what their headers say.
+
+    The set is of class `kind`, whose own fields are `more`.
+    """
     native = {frame.reader.coding.native for frame in frames}
     gain, gain_notes = _agreed([frame.gain_claims for frame in frames])
     members = assemble_members(frames, options, temperature_tolerance)
-    return replace(
-        members,
-        dtype=UINT16 if native == {UINT16} else FLOAT32,
-        claims=Claims(
+    found = {
+        "dtype": UINT16 if native == {UINT16} else FLOAT32,
+        "claims": Claims(
             gain=gain,
             read_noise=_agreed([frame.read_noise_claims for frame in frames])[0],
             # An image's own maximum under one of these keys differs from frame to frame.
             saturation=_agreed([frame.saturation_claims for frame in frames])[0],
         ),
-        skipped=skipped,
-        notes=(*remarks_on(frames), *gain_notes, *notes),
-        order=members.order if order is None else order,
-        pedestal=pedestal,
-        ceiling=ceiling,
-        _scratch=scratch,
-        _cube=cube,
-    )
+        "skipped": skipped,
+        "notes": (*remarks_on(frames), *gain_notes, *notes),
+        "order": members.order if order is None else order,
+        "pedestal": pedestal,
+        "ceiling": ceiling,
+        "_scratch": scratch,
+    }
+    return kind(**{**vars(members), **found}, **more)
 
 
 def assemble_members(frames: Sequence[Frame], options: Options, temperature_tolerance: float) -> DarkSet:

@@ -1,6 +1,7 @@
 """What all pixels of a fit share: the design of their lines, for single pixels and for tiles, and limits."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -17,6 +18,40 @@ FRAMES_A_HIT = 10
 
 CURED = 1e-3
 """A fit is good when its chi-square has at least this probability."""
+
+
+class Shared(NamedTuple):
+    """All that the kernel needs beside samples: it fits any pixels of the set, in any thread or process."""
+
+    design: kernels.Design
+    groups: kernels.Groups
+    noise: kernels.Noise
+    limits: kernels.Limits
+    unit: np.float32  # turns a slope into a rate
+
+
+def make_shared(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> Shared:
+    """What all pixels of a set share."""
+    design = make_design(darks, calibration, bias_subtracted)
+    gain = calibration.detector.gain
+    return Shared(
+        design=design,
+        groups=make_groups(design),
+        noise=kernels.Noise(*map(np.float32, calibration.noise)),
+        limits=make_limits(darks, calibration),
+        unit=np.float32((gain if np.isfinite(gain) else 1.0) / darks.group_exposure[-1]),
+    )
+
+
+def fit_samples(shared: Shared, samples: np.ndarray, first: int, band: dict[str, np.ndarray]) -> np.ndarray:
+    """Fit the pixels from column `first` of `samples` on into `band`, arrays by the names of the maps.
+
+    `samples` is (N, pixels) as `DarkSet.samples` gives them. Returns the samples left out by frame, (2, N):
+    saturated, dropped.
+    """
+    counts = np.zeros((2, len(samples)), np.int64)
+    kernels.fit_pixels(samples, first, *shared, kernels.Maps(**band), counts)
+    return counts
 
 
 def make_design(darks: DarkSet, calibration: Calibration, bias_subtracted: bool) -> kernels.Design:

@@ -15,6 +15,7 @@ from hotfit.cubes import cube_darks
 from hotfit.curves import Curves
 from hotfit.darks import open_darks
 from hotfit.darkset import DarkSet
+from hotfit.dasked import DaskSet, dask_darks, is_dasked
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.flags import Rules
@@ -24,6 +25,7 @@ from hotfit.jit import when_compiling
 from hotfit.maps import ArrayMaps
 from hotfit.result import DarkFit
 from hotfit.sums import HeldSums
+from hotfit.tasks import fit_blocks
 from hotfit.tracing import take_curves
 from hotfit.verdict import decide
 
@@ -144,9 +146,9 @@ def fit_cube(
 
     Parameters
     ----------
-    cube : (N, rows, columns) array
+    cube : (N, rows, columns) array, or dask array
         Darks in adu, in any order. uint16 and float32 are used as they are, other types as float32.
-        NaN and masked samples are missing samples.
+        NaN and masked samples are missing samples. See the notes for dask.
     exposure : (N,) array
         Exposure times in seconds.
     n_combined : (N,) array, optional
@@ -161,10 +163,24 @@ def fit_cube(
     Raises
     ------
     HotfitError
-        If shapes disagree, an exposure is negative or not finite, or there are not two exposure times.
+        If shapes disagree, an exposure is negative or not finite, or there are not two exposure times;
+        if `workers` come with a dask array.
+
+    Notes
+    -----
+    A dask array is fitted block by block by whatever scheduler is set (threads, processes, a Client of
+    `dask.distributed`); the result is bit for bit that of the same array in memory. Blocks of masked arrays
+    count as float32. A worker holds the samples of its blocks (some 16 MB each, with their maps) and what
+    these are made of, so chunks of some rows and columns are better than whole frames, all of which are held
+    while they are cut. Gathered are the maps and a sample of fixed size. The array is computed up to four
+    times: for the rows with bright pixels (the longest frame), for the sample to calibrate on (some rows),
+    for the fit, and for the samples that the result keeps (some pixels); ``cube.persist()`` avoids that.
+    An error in a block is raised as it is.
     """
     rules = Rules(hot=hot, fdr=fdr, tolerance=tolerance, min_sigma=min_sigma, bad=bad)
-    darks = cube_darks(cube, exposure, n_combined=n_combined)
+    if is_dasked(cube) and workers is not None:
+        raise HotfitError(f"workers={workers}: the scheduler of a dask array has its own; leave them out")
+    darks = (dask_darks if is_dasked(cube) else cube_darks)(cube, exposure, n_combined=n_combined)
     given = {"gain": gain, "read_noise": read_noise, "saturation": saturation}
     return fit_set(
         darks,
@@ -207,7 +223,7 @@ def fit_set(
     updatable=False,
     compiling=None,
 ):
-    """Calibrate a set of darks, fit its bands in threads, flag them and finish the result.
+    """Calibrate a set of darks, fit its bands in threads or its blocks as dask's tasks, flag and finish it.
 
     ``keep(draft)`` is told the findings that are known before the fit, and makes the keeper of the maps, see
     `hotfit.maps`; what its `finish` makes of all findings is returned. `compiling` is called as in
@@ -222,8 +238,10 @@ def fit_set(
         keepers = [maps.new_sums(k) for k in range(darks.group_exposure.size)]
         gathering = Gathering(darks, calibration, bias_subtracted, keepers)
     gather = None if gathering is None else gathering.take
+    in_bands = partial(fit_bands, workers=workers, memory=memory, gather=gather)
+    fit_all = fit_blocks if isinstance(darks, DaskSet) else in_bands
     with nullcontext() if compiling is None else when_compiling(compiling):
-        counts = fit_bands(darks, calibration, bias_subtracted, maps, workers, memory, progress, gather)
+        counts = fit_all(darks, calibration, bias_subtracted, maps, progress=progress)
     if gathering is not None:
         draft = replace(draft, state=gathering.state())
     trace = partial(take_curves, darks, calibration, bias_subtracted)

@@ -8,6 +8,7 @@ import numpy as np
 from hotfit import kernels
 from hotfit.calibrate import Calibration
 from hotfit.darkset import DarkSet, assemble_members
+from hotfit.design import Shared
 from hotfit.state import State, Suspects, fingerprints, lasting
 
 
@@ -27,14 +28,13 @@ class Gathering:
         self.darks, self.calibration, self.bias_subtracted = darks, calibration, bias_subtracted
         self.keepers, self._suspects, self._lock = keepers, [], threading.Lock()
 
-    def take(self, first: int, last: int, samples, start: int, fitting) -> None:
-        """Sum rows `first` to `last` (exclusive), whose `samples` begin at column `start`; see `Fitting`."""
-        groups, noise, limits, unit = fitting
+    def take(self, first: int, last: int, samples, start: int, shared: Shared) -> None:
+        """Sum rows `first` to `last` (exclusive), whose `samples` begin at column `start`."""
         pixels = (last - first) * self.darks.shape[1]
-        sums = np.empty((4, groups.u.size, pixels), np.float32)
+        sums = np.empty((4, len(self.keepers), pixels), np.float32)
         doubt = np.empty(pixels, np.bool_)
         longest = np.float32(self.darks.group_exposure[-1])
-        kernels.sum_pixels(samples, start, groups, noise, limits, unit, longest, kernels.Sums(*sums), doubt)
+        kernels.sum_pixels(samples, start, *shared[1:], longest, kernels.Sums(*sums), doubt)
         for k, keeper in enumerate(self.keepers):
             keeper.put(first, sums[:, k])
         odd = np.flatnonzero(doubt)

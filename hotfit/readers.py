@@ -211,7 +211,7 @@ class Scratch:
         self._plain.clear()
 
 
-def runs(rows, longest: int) -> list[tuple[int, int]]:
+def runs(rows: np.ndarray, longest: int) -> list[tuple[int, int]]:
     """Neighbouring rows as (first, last + 1), at most `longest` of them at once."""
     neighbours = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
     parts = (run[start : start + longest] for run in neighbours for start in range(0, run.size, longest))

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from hotfit import kernels
-from hotfit.bands import cut_bands, fitting_of
-from hotfit.design import make_design
+from hotfit.bands import cut_bands
+from hotfit.design import fit_samples, make_shared
 from hotfit.gathering import in_order
 from hotfit.maps import TYPES, in_threads
 from hotfit.planning import Plan, moves_of
@@ -69,8 +69,7 @@ class BandFit:
     def __init__(self, plan: Plan, witness: Witness, maps, keepers):
         self.plan, self.witness, self.maps, self.keepers = plan, witness, maps, keepers
         darks, calibration = plan.new.darks, plan.new.calibration
-        self.design = make_design(darks, calibration, plan.new.bias_subtracted)
-        self.fitting = fitting_of(darks, calibration, self.design)
+        self.shared = make_shared(darks, calibration, plan.new.bias_subtracted)
         self.longest = np.float32(darks.group_exposure[-1] / plan.new.stretch)
         self.shift = plan.new.shift.astype(np.float32)
         order = plan.moving.order
@@ -81,7 +80,6 @@ class BandFit:
 
         `samples` are those of the moving frames, from column `start` on; `room` (float32) is for sums.
         """
-        groups, noise, limits, unit = self.fitting
         band, columns = self.maps.band(first, last), self.plan.new.darks.shape[1]
         sums = self.sums_of(first, last, room)
         earlier = {k: sums[:, k].copy() for k in self.keepers}
@@ -91,10 +89,8 @@ class BandFit:
             keeper.put(first, sums[:, k])
         doubt = np.empty(sums.shape[2], np.bool_)
         frames = len(self.plan.new.darks.frames)
-        kernels.fit_sums(
-            kernels.Sums(*sums), self.shift, self.longest, groups, noise, limits, unit, frames,
-            kernels.Maps(**band), doubt,
-        )  # fmt: skip
+        terms = self.shift, self.longest
+        kernels.fit_sums(kernels.Sums(*sums), *terms, *self.shared[1:], frames, kernels.Maps(**band), doubt)
         suspects = self.samples_of(first, doubt, earlier, sums, samples[:, start : start + doubt.size])
         own = self.fit_suspects(suspects.counts, band, suspects.index - first * columns)
         self.maps.put(first, band)
@@ -135,14 +131,10 @@ class BandFit:
 
     def fit_suspects(self, counts, band, place) -> np.ndarray:
         """Fit suspects (P, N) sample by sample into the band, at `place`; returns what frames lost."""
-        groups, noise, limits, unit = self.fitting
-        own = np.zeros((2, counts.shape[1]), np.int64)
-        if not place.size:
-            return own
         samples = np.ascontiguousarray(counts.T)
         samples.flags.writeable = False
         found = {name: np.empty(place.size, dtype) for name, dtype in TYPES.items()}
-        kernels.fit_pixels(samples, 0, self.design, groups, noise, limits, unit, kernels.Maps(**found), own)
+        lost = fit_samples(self.shared, samples, 0, found)
         for name, values in found.items():
             band[name][place] = values
-        return own
+        return lost

@@ -6,13 +6,16 @@ from hotfit.checks import some_of
 from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.readers import MOST_COUNTS, runs
-from hotfit.saturation import below, exceed, known
+from hotfit.saturation import below, known
 
 SAMPLES = 30_000_000
 """Samples (pixels times frames) to calibrate on: a million pixels of 30 frames, for their hot ones."""
 
 AT_ONCE = 2_000_000
 """Samples that are read at once."""
+
+ROWS, QUANTILE = 64, 0.999
+"""A pixel above this quantile of the longest frame, of about so many of its rows, is bright."""
 
 FEWEST_WHOLE, ENOUGH_WHOLE = 0.1, 2000
 """Part of the sampled pixels that must be unsaturated and without gaps in all frames, or so many of them."""
@@ -35,11 +38,7 @@ def sample_rows(darks: DarkSet) -> np.ndarray:
 def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
     """That many rows or a few less, in order: half spread evenly, half those with most bright pixels."""
     rows = darks.shape[0]
-    longest = darks.image(len(darks.frames) - 1)
-    limit = float(np.quantile(longest[:: max(1, rows // 64)], 0.999))
-    bright = np.concatenate(
-        [np.count_nonzero(exceed(longest[first : first + 64], limit), axis=1) for first in range(0, rows, 64)]
-    )
+    bright = darks.count_above(len(darks.frames) - 1, QUANTILE, max(1, rows // ROWS))
     brightest = np.argsort(-bright, kind="stable")[: wanted // 2]
     evenly = np.linspace(0, rows - 1, wanted - brightest.size).astype(int)
     return np.unique(np.concatenate([brightest, evenly]))

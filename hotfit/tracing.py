@@ -103,7 +103,7 @@ def worst(fit: Findings) -> np.ndarray:
     return np.ravel_multi_index((y[index], x[index]), fit.dq.shape)
 
 
-# --- their samples
+# --- what became of their samples
 
 
 def states(counts, group, limits: kernels.Limits) -> np.ndarray:

@@ -61,3 +61,19 @@ def test_bad_cube(cube, exposure, n_combined, part):
     with pytest.raises(HotfitError) as caught:
         cube_darks(cube, exposure, n_combined=n_combined)
     assert part in str(caught.value)
+
+
+def test_pixels_of_a_cube_are_those_of_its_rows():
+    cube = RNG.integers(0, 65536, (3, *SHAPE)).astype(np.uint16)
+    darks = cube_darks(cube, [20, 0, 10])
+    y, x = np.array([11, 0, 4, 4]), np.array([6, 0, 2, 5])
+    picked = darks.pixels(y, x)
+    assert picked.dtype == np.uint16
+    assert picked.flags.c_contiguous
+    np.testing.assert_array_equal(picked, cube[[1, 2, 0]][:, y, x].T)
+
+
+def test_pixels_of_files(tmp_path):
+    y, x = np.array([11, 0, 4, 4]), np.array([6, 0, 2, 5])
+    picked = open_darks(two(tmp_path)).pixels(y, x)
+    np.testing.assert_array_equal(picked, np.stack([COUNTS[y, x]] * 2, axis=1))

@@ -92,6 +92,8 @@ def modules_after(code):
     [
         ("numba", {"hotfit.jit"}),
         ("matplotlib", {"hotfit.drawing", "hotfit.plots", "hotfit.closeups"}),
+        ("dask", {"hotfit.dasked", "hotfit.tasks"}),
+        ("distributed", {"hotfit.tasks"}),
         ("tqdm", {"hotfit.cli"}),
         ("hotfit.cli", {"hotfit.__main__"}),
         ("hotfit.__main__", set()),
@@ -106,7 +108,9 @@ def test_only_these_rooms_import(target, rooms):
 def test_rooms_form_no_cycle():
     graph = graph_of(TREES)
     assert graph["hotfit.fit"] >= {"hotfit.bands", "hotfit.darks", "hotfit.flags"}
-    assert graph["hotfit.bands"] >= {"hotfit.design", "hotfit.kernels"}
+    assert graph["hotfit.bands"] >= {"hotfit.design"}
+    assert graph["hotfit.tasks"] >= {"hotfit.design", "hotfit.dasked"}
+    assert graph["hotfit.design"] >= {"hotfit.kernels", "hotfit.calibrate"}
     list(TopologicalSorter(graph).static_order())  # CycleError names the rooms
 
 
@@ -144,7 +148,7 @@ def test_a_print_would_be_seen():
 # --- what is imported in fact
 
 
-HEAVY = {"numpy", "numba", "astropy", "scipy", "ccdproc", "matplotlib"}
+HEAVY = {"numpy", "numba", "astropy", "scipy", "ccdproc", "matplotlib", "dask"}
 
 
 def test_importing_hotfit_costs_nothing():
@@ -155,7 +159,7 @@ def test_importing_hotfit_costs_nothing():
 def test_the_api_itself_needs_neither_ccdproc_nor_matplotlib():
     loaded = modules_after("import hotfit, hotfit.report; hotfit.fit_darks, hotfit.DarkFit, hotfit.read")
     assert "numba" in loaded
-    assert not loaded & {"ccdproc", "matplotlib", "tqdm"}
+    assert not loaded & {"ccdproc", "matplotlib", "tqdm", "dask", "distributed"}
 
 
 def test_flags_need_no_numba():

@@ -5,8 +5,7 @@ import pytest
 from test_kernels import PEDESTAL, SEED, SETS, empty_maps, prepare, random_samples, random_terms, run_kernel
 
 from hotfit import kernels
-from hotfit.bands import fitting_of
-from hotfit.design import make_design
+from hotfit.design import make_shared
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # numpy's, without the JIT
 
@@ -14,19 +13,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning"
 def summed(darks, calibration, bias_subtracted):
     """Sums, the pixels that are not plain, and what the kernel fits with."""
     samples, start = darks.samples(0, 1)
-    design = make_design(darks, calibration, bias_subtracted)
-    fitting = fitting_of(darks, calibration, design)._replace(unit=1 / np.float32(darks.group_exposure[-1]))
+    shared = make_shared(darks, calibration, bias_subtracted)
+    shared = shared._replace(unit=1 / np.float32(darks.group_exposure[-1]))
     sums = kernels.Sums(*np.empty((4, darks.group_exposure.size, samples.shape[1]), np.float32))
     doubt = np.empty(samples.shape[1], np.bool_)
     longest = np.float32(darks.group_exposure[-1])
-    kernels.sum_pixels(samples, start, *fitting, longest, sums, doubt)
-    return sums, doubt, fitting
+    kernels.sum_pixels(samples, start, *shared[1:], longest, sums, doubt)
+    return sums, doubt, shared
 
 
-def fit(sums, fitting, longest, frames, shift=0.0):
+def fit(sums, shared, longest, frames, shift=0.0):
     maps, doubt = empty_maps(sums.mean.shape[1]), np.empty(sums.mean.shape[1], np.bool_)
     shift = np.full(len(sums.mean), shift, np.float32)
-    kernels.fit_sums(sums, shift, np.float32(longest), *fitting, frames, maps, doubt)
+    kernels.fit_sums(sums, shift, np.float32(longest), *shared[1:], frames, maps, doubt)
     return maps, doubt
 
 
@@ -52,8 +51,8 @@ def test_sums_give_the_maps_of_plain_pixels(name, bias_subtracted):
     terms = random_terms(np.sort(frames), rng)
     y = random_samples(np.sort(frames), terms, np.uint16, 0 if bias_subtracted else PEDESTAL, rng)
     darks, calibration = prepare(y, frames, terms, bias_subtracted=bias_subtracted)
-    sums, odd, fitting = summed(darks, calibration, bias_subtracted)
-    maps, doubt = fit(sums, fitting, darks.group_exposure[-1], frames.size)
+    sums, odd, shared = summed(darks, calibration, bias_subtracted)
+    maps, doubt = fit(sums, shared, darks.group_exposure[-1], frames.size)
     expected, _, _ = run_kernel(y, frames, terms, bias_subtracted=bias_subtracted)
     constant = (y == y[0]).all(axis=0).ravel()
     assert np.count_nonzero((odd != doubt) & ~constant) <= 1
@@ -120,10 +119,10 @@ def test_shifted_offsets_move_the_intercept_alone():
     terms = random_terms(np.sort(frames), rng)
     y = random_samples(np.sort(frames), terms, np.uint16, PEDESTAL, rng)
     darks, calibration = prepare(y, frames, terms)
-    sums, odd, fitting = summed(darks, calibration, False)
+    sums, odd, shared = summed(darks, calibration, False)
     longest = darks.group_exposure[-1]
-    maps, _ = fit(sums, fitting, longest, frames.size)
-    shifted, _ = fit(sums, fitting, longest, frames.size, shift=4.0)
+    maps, _ = fit(sums, shared, longest, frames.size)
+    shifted, _ = fit(sums, shared, longest, frames.size, shift=4.0)
     warm = ~odd & (maps.intercept - 4 < calibration.noise.floor)
     np.testing.assert_allclose(shifted.intercept[warm], maps.intercept[warm] - 4, atol=0.02)
     np.testing.assert_allclose(shifted.rate[warm], maps.rate[warm], rtol=1e-3, atol=1e-4)
