@@ -51,11 +51,11 @@ def fit_bands(
     return counts
 
 
-def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
+def cut_bands(darks, workers, memory, most: float = BANDS) -> list[tuple[int, int]]:
     """Ranges of rows such that the bands in flight fit in `memory` MB, and every thread gets several.
 
-    However many frames there are, the bands, samples and maps, take no more than `BANDS`, or one frame of a
-    large detector.
+    However many frames there are, the bands, samples and maps, take no more than `most` bytes, or one frame
+    of a large detector.
     """
     rows, columns = darks.shape
     sample = np.dtype(darks.dtype).itemsize
@@ -66,6 +66,6 @@ def cut_bands(darks, workers, memory) -> list[tuple[int, int]]:
             f"memory={memory:g} MB: one row of {len(darks.frames)} frames in each of {workers} threads takes "
             f"{row_bytes * workers / 1e6:.2g} MB; give more memory or fewer workers"
         )
-    enough = max(BANDS, rows * columns * sample) / row_bytes / workers
+    enough = max(most, rows * columns * sample) / row_bytes / workers
     height = int(max(1, min(fitting, enough, -(-rows // (4 * workers)))))
     return [(first, min(first + height, rows)) for first in range(0, rows, height)]

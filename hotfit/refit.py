@@ -18,6 +18,9 @@ from hotfit.planning import Plan, moves_of
 from hotfit.state import State, Suspects
 from hotfit.witness import Witness
 
+BANDS = 64e6
+"""As `hotfit.bands.BANDS`: more, since every band opens all files of sums."""
+
 
 def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tuple[State, np.ndarray]:
     """Fit the new state into `maps`, a keeper as in `hotfit.maps`; returns it, and what frames lost."""
@@ -47,7 +50,7 @@ def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tupl
         if progress is not None:
             progress(done, new.darks.shape[0])
 
-    bands = cut_bands(new.darks, workers, memory)
+    bands = cut_bands(new.darks, workers, memory, BANDS)
     most = max(last - first for first, last in bands) * new.darks.shape[1]
     in_threads(fit_band, bands, workers, count)
     for sums in old.sums:
