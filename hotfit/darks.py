@@ -32,7 +32,7 @@ FEWEST_FOR_STUCK = 7
 
 @dataclass(frozen=True, eq=False)
 class Roll:
-    """The frames of one image, before they are checked and unpacked.
+    """The frames of one image, before they are checked and unpacked; those of files may go to other processes.
 
     Attributes
     ----------
@@ -47,6 +47,11 @@ class Roll:
     _options: Options
     _temperature_tolerance: float
     _containers: Scratch
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the image."""
+        return math.prod(self.frames[0].shape) if self.frames else 0
 
     def check(self) -> tuple[str, ...]:
         """Refuse frames that do not make one set; return notes on what differs because the user allows it.
@@ -121,7 +126,7 @@ class FoundDarks:
     @property
     def pixels(self) -> int:
         """Pixels of all images together."""
-        return sum(math.prod(roll.frames[0].shape) for roll in self.images.values() if roll.frames)
+        return sum(roll.pixels for roll in self.images.values())
 
     def close(self) -> None:
         """Remove what was decompressed; the sets that were opened cannot be read afterwards."""
@@ -242,7 +247,8 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
 
 def _read(source: Source, options: Options, containers: Scratch) -> dict[str, Frame | Skipped]:
     if isinstance(source.item, Path):
-        return read_file(source.item, source.name, source.seconds, options, containers)
+        path = source.item.absolute()  # the same on a worker, which may be at home elsewhere
+        return read_file(path, source.name, source.seconds, options, containers)
     return read_object(source.item, source.name, source.seconds, options)
 
 
