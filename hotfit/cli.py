@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from typing import NoReturn
 
@@ -77,14 +77,15 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from pathlib import Path
 
     from hotfit import store
-    from hotfit.darks import find_darks
+    from hotfit.detectors import detectors
 
-    rules, extras = rules_of(options, parser), extras_of(options, parser)
+    recipe = recipe_of(options, parser)
     output = Path(options.output)
     if not options.dry_run:
         store.check_output(output, overwrite=options.overwrite)
-    found = find_darks(
+    found = detectors(
         options.frames,
+        apart=options.apart,
         exposure_key=options.exposure_key,
         exposure_unit=options.exposure_unit,
         temperature_tolerance=options.temperature_tolerance,
@@ -93,57 +94,126 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         overscan=options.overscan,
         mixed=options.mixed.split(",") if options.mixed else (),
     )
-    with found, ExitStack() as stack:
-        made = None
+    with ExitStack() as stack:
+        made = client = None
+        if options.scheduler and not options.dry_run:
+            from hotfit.cluster import connected
+
+            client = stack.enter_context(connected(options.scheduler))
+        rolls = stack.enter_context(found)
         if not options.dry_run:
-            store.check_room(output, found.pixels, extras)
+            store.check_room(output, sum(roll.pixels for roll in rolls.values()), recipe.extras)
             made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
-        told = {label: run_image(found, label, made, options, rules, extras) for label in found.images}
+        if client is None:
+            told = {label: run_image(roll, label, made, options, recipe) for label, roll in rolls.items()}
+        else:
+            told = run_on_cluster(client, rolls, made, options, recipe)
+        plane = run_plane(told, made, options) if made and len(told) > 1 else {}
     if not (options.dry_run or options.quiet or options.json):
         say(f"wrote {output}: {', '.join(sorted(entry.name for entry in output.iterdir()))}")
     if options.json:
         where = {} if options.dry_run else {"output": str(output)}
-        data = told.get(ONLY, {"images": told})
+        data = told.get(ONLY, {"images": told, **plane})
         say(json.dumps({"version": __version__, **where, **data}, indent=2))
 
 
-def run_image(found, label: str, made, options: argparse.Namespace, rules, extras) -> dict:
+def run_image(roll, label: str, made, options: argparse.Namespace, recipe) -> dict:
     """Show, fit and write one image of the darks; returns what was told of it, as data."""
-    from hotfit import store, wording
-    from hotfit.darkset import check_exposures, remarks_on
+    from hotfit import wording
+    from hotfit.recipe import fit_into
 
     talk = not (options.quiet or options.json)
-    roll = found.images[label]
+    with naming(label):
+        notes = show_image(roll, label, talk)
+        if made is None:
+            if talk:
+                say_all(wording.told(notes))
+            return wording.frames_as_data(roll, notes)
+        with roll.open() as darks:
+            if talk:
+                say_all(wording.told(darks.notes))
+            with Bar(darks.shape[0], options.quiet) as bar:
+                fit = fit_into(made / label, darks, recipe, bar.update, bar.tell if talk else None)
+            facts = fit.summary()
+            if talk:
+                say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
+                say_all([""] * options.verbose, wording.summary_of(facts))
+            return {**wording.frames_as_data(roll, darks.notes), **facts}
+
+
+def show_image(roll, label: str, talk: bool) -> tuple[str, ...]:
+    """Show the table of the frames of an image, and refuse what cannot be fitted; returns notes on them."""
+    from hotfit import wording
+    from hotfit.darkset import check_exposures, remarks_on
+
     if talk:
         say_all([f"image {label}"] * (label != ONLY), wording.table_of(roll))
     notes = (*remarks_on(roll.frames), *roll.check())
     check_exposures([frame.exposure for frame in roll.frames])
-    if made is None:
-        if talk:
-            say_all(wording.told(notes))
-        return wording.frames_as_data(roll, notes)
-    from hotfit.fit import fit_set  # and with it the compiler
+    return notes
 
-    with roll.open() as darks:
-        if talk:
-            say_all(wording.told(darks.notes))
-        with Bar(darks.shape[0], options.quiet) as bar, store.filing(made / label, extras) as keep:
-            fit = fit_set(
-                darks,
-                keep,
-                given={name: getattr(options, name) for name in ("gain", "read_noise", "saturation")},
-                bias_subtracted=options.bias_subtracted,
-                rules=rules,
-                workers=options.workers,
-                memory=options.memory,
-                progress=bar.update,
-                compiling=bar.tell if talk else None,
-            )
-        facts = fit.summary()
-        if talk:
-            say_all([""], wording.frame_terms_of(fit) if options.verbose else [])
-            say_all([""] * options.verbose, wording.summary_of(facts))
-        return {**wording.frames_as_data(roll, darks.notes), **facts}
+
+@contextmanager
+def naming(label: str) -> Iterator[None]:
+    """Say which of several images cannot be fitted."""
+    try:
+        yield
+    except HotfitError as error:
+        if label == ONLY:
+            raise
+        raise HotfitError(f"image {label}: {error}") from error
+
+
+def run_on_cluster(client, rolls: dict, made, options: argparse.Namespace, recipe) -> dict[str, dict]:
+    """Show all images, and let workers fit and write them; returns what was told of each, as data."""
+    from hotfit import wording
+    from hotfit.cluster import fit_rolls
+
+    talk = not (options.quiet or options.json)
+    for label, roll in rolls.items():
+        with naming(label):
+            show_image(roll, label, talk)
+    with Bar(len(rolls), options.quiet, "detector") as bar:
+
+        def tell(label, outcome):
+            bar.advance()
+            if talk:
+                bar.say(f"{label or 'fitted'}: {outcome.seconds:.1f} s on {outcome.host}")
+
+        outcomes = fit_rolls(client, options.scheduler, rolls, made, options.output, recipe, tell)
+    for label, outcome in outcomes.items():
+        if talk and (options.verbose or label == ONLY):
+            say_all([""], [f"image {label}"] * (label != ONLY), outcome.terms if options.verbose else [])
+            say_all([""] * options.verbose, wording.summary_of(outcome.facts))
+    return {
+        label: {**wording.frames_as_data(rolls[label], ()), **outcome.facts}
+        for label, outcome in outcomes.items()
+    }
+
+
+def run_plane(told: dict[str, dict], made, options: argparse.Namespace) -> dict:
+    """Write and show what the detectors have in common, and the odd ones; returns it as data."""
+    from hotfit import focalplane, wording
+    from hotfit.outputs import write_plane
+
+    plane = focalplane.side_by_side(told)
+    write_plane(plane, made, options.report)
+    if not (options.quiet or options.json):
+        say_all(["", f"{len(told)} detectors"], wording.in_columns(focalplane.table_of(plane)))
+        say_all(map(printable, focalplane.odd_in_words(plane)))
+    return {"focal_plane": plane}
+
+
+def recipe_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """How every detector is fitted, as `Recipe`; ends with exit code 2 if that makes no sense."""
+    from hotfit.recipe import Recipe
+
+    same = ("gain", "read_noise", "saturation", "bias_subtracted", "workers", "memory")
+    return Recipe(
+        rules=rules_of(options, parser),
+        extras=extras_of(options, parser),
+        **{name: getattr(options, name) for name in same},
+    )
 
 
 def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
@@ -176,11 +246,11 @@ def extras_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
 class Bar:
     """A progress bar on stderr, on a terminal only."""
 
-    def __init__(self, rows: int, quiet: bool):
+    def __init__(self, total: int, quiet: bool, unit: str = "row"):
         from tqdm import tqdm
 
         silent = quiet or not sys.stderr.isatty()
-        self.bar = tqdm(total=rows, unit="row", desc="fit", disable=silent, leave=False, file=sys.stderr)
+        self.bar = tqdm(total=total, unit=unit, desc="fit", disable=silent, leave=False, file=sys.stderr)
 
     def __enter__(self):
         return self
@@ -192,6 +262,16 @@ class Bar:
         """Say on stderr why this run takes longer than later ones will."""
         later = "" if kept else "; set NUMBA_CACHE_DIR to a folder that can be written, to do it only once"
         self.bar.write(f"compiling{', this once' * kept}: some ten seconds{later}", file=sys.stderr)
+
+    def advance(self) -> None:
+        """Show that one more is done."""
+        self.bar.update()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.bar.clear()
+        say(text)
+        self.bar.refresh()
 
     def update(self, done: int, _total: int) -> None:
         """Show that `done` rows are fitted."""

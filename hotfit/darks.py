@@ -32,7 +32,7 @@ FEWEST_FOR_STUCK = 7
 
 @dataclass(frozen=True, eq=False)
 class Roll:
-    """The frames of one image, before they are checked and unpacked; those of files may go to other processes.
+    """The frames of one image, before they are checked and unpacked; of files, it may go to other processes.
 
     Attributes
     ----------

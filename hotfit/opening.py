@@ -158,7 +158,7 @@ def _choice(hdus: fits.HDUList, index: int, ext: int | str | None) -> tuple[str,
 
 
 def _packed_reader(hdus: fits.HDUList, path: Path, plain: Path, name: str, index: int) -> PackedFile:
-    """Check one HDU of a compressed file; it is unpacked where its rows are read, maybe on another machine."""
+    """Check one HDU of a compressed file, which is unpacked where its rows are read, maybe elsewhere."""
     file_reader(hdus, index, plain, name)
     return PackedFile(path, index)
 

@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="header keys in which frames may differ; IMAGETYP, NCOMBINE: any type, masters",
     )
     add("--ext", metavar="N|NAME|all", help="extension with the image (default: the first with one)")
+    add("--apart", action="store_true", help="each FRAME is a set of its own: the darks of one detector")
     add("--trim", metavar="SECTION", help="what to keep, [x1:x2,y1:y2], or the header key that says it")
     add("--overscan", metavar="SECTION", help="where the bias level is measured, in the same way")
     add = parser.add_argument_group("machine").add_argument
@@ -74,6 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MB",
         default=256.0,
         help="frames and maps held at once (default: %(default)s)",
+    )
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="fit the detectors on the dask cluster of this scheduler: tcp://host:8786, or its file",
     )
     parser.add_argument("--version", action="version", version=f"hotfit {__version__}")
     return parser
