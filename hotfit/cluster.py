@@ -60,7 +60,8 @@ def connected(address: str) -> Iterator["Client"]:
         try:
             client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         except Exception as error:  # every kind of address fails in its own way
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            told = isinstance(error, OSError | ValueError) and str(error)
+            reason = told.splitlines()[0] if told else "something else listens there"
             raise HotfitError(
                 f"--scheduler {address}: no dask scheduler answers ({reason}); start one with "
                 "`dask scheduler`, which tells its address"
@@ -157,10 +158,7 @@ def fit_rolls(
         One detector cannot be fitted: the others are stopped.
     """
     run = secrets.token_hex(8)
-    waiting = deque(
-        Order(run, label, roll, seen(roll), made.absolute(), str(output), recipe, hotfit.__version__)
-        for label, roll in rolls.items()
-    )
+    waiting = deque(order_of(run, label, roll, made, output, recipe) for label, roll in rolls.items())
     running: dict[Future, tuple[str, str]] = {}
     outcomes: dict[str, Outcome] = {}
     last_seen = time.monotonic()
@@ -184,6 +182,11 @@ def fit_rolls(
         end(client, run, list(running))
         raise
     return {label: outcomes[label] for label in rolls}
+
+
+def order_of(run: str, label: str, roll: Roll, made: Path, output: Path, recipe: Recipe) -> Order:
+    """What a worker is told of a detector."""
+    return Order(run, label, roll, seen(roll), made.absolute(), str(output), recipe, hotfit.__version__)
 
 
 def seen(roll: Roll) -> tuple[Seen, ...]:

@@ -215,7 +215,7 @@ def _compared(quantity: Quantity, summaries: Mapping[str, Mapping]) -> tuple[dic
 
 def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a short table of the detectors: heads, one row each, and the medians."""
-    yield "detector", "dark current", "error", "gain", "read noise", "saturation", "masked", "notes"
+    yield "detector", "dark current", "error", "e-/adu", "read noise", "saturation", "masked", "notes"
     for name, own in plane["detectors"].items():
         yield (
             name,
@@ -223,7 +223,7 @@ def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
             _figure(own["median_rate_error"]),
             _figure(own["gain"]),
             _figure(own["read_noise"], own["read_noise_unit"]),
-            _figure(own["saturation"]),
+            _level(own["saturation"]),
             percent(own["masked_fraction"]),
             str(own["notes"]),
         )
@@ -234,7 +234,7 @@ def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
         "",
         _figure(middle["gain"][0]),
         _figure(*middle["read_noise"]),
-        _figure(middle["saturation"][0]),
+        _level(middle["saturation"][0]),
         percent(middle["masked"][0]),
         "",
     )
@@ -270,3 +270,7 @@ def percent(share: float | None) -> str:
 
 def _figure(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:.4g} {unit}".strip()
+
+
+def _level(value: float | None) -> str:
+    return "none" if value is None else f"{value:.0f} adu"

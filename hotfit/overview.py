@@ -16,6 +16,7 @@ from hotfit.plots import COLOURS, LINE, QUIET
 
 HEADS = (
     "detector",
+    "odd in",
     "dark current",
     "error",
     "unit",
@@ -109,7 +110,7 @@ def table_part(plane: Mapping, report: str) -> Iterator[str]:
     for one in plane["odd"]:
         odd[one["detector"]].append(one["words"])
     rows = (row_of(name, own, odd[name], report) for name, own in plane["detectors"].items())
-    heads = (*HEADS, *(f"{flag}, %" for flag in FLAGS), "notes", "odd in")
+    heads = (*HEADS, *(f"{flag}, %" for flag in FLAGS), "notes")
     yield from sortable(heads, rows, ("unit", "odd in"))
 
 
@@ -117,16 +118,16 @@ def row_of(name: str, own: Mapping, odd: list[str], report: str) -> str:
     """The row of a detector, with the link to its report."""
     link = f"{quote(own['directory'])}/{quote(report)}"
     values = (
+        ", ".join(odd),
         own["median_rate"],
         own["median_rate_error"],
         own["unit"],
         own["gain"],
         own["read_noise"],
-        own["saturation"],
+        None if own["saturation"] is None else round(own["saturation"]),
         100 * own["masked_fraction"],
         *(100 * own["flag_fractions"][flag] for flag in FLAGS),
         own["notes"],
-        ", ".join(odd),
     )
     cells = "".join(cell(np.nan if value is None else value) for value in values)
     return f"<tr><td><a href='{link}'>{text(name)}</a></td>{cells}</tr>"
@@ -153,6 +154,8 @@ def plot_shares(plane: Mapping, *, ax):
     shares = [100 * own["masked_fraction"] for own in plane["detectors"].values()]
     _draw(ax, plane, list(plane["detectors"]), shares, "masked", 100)
     ax.set_ylabel("masked pixels, %")
+    if ax.get_yscale() == "linear":
+        ax.set_ylim(bottom=0)
     return ax
 
 
