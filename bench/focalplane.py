@@ -1,8 +1,8 @@
 """The plan for a focal plane: what a detector costs on a cluster of this machine, and what many would.
 
-Measured: wall and CPU seconds of a detector, memory of a worker, bytes that it reads from and writes to files,
-bytes of an order and of its outcome, which go through the scheduler, and seconds that the client takes to find
-a detector. Files are in the disk cache. All detectors are the same frames under other names.
+Measured: wall and CPU seconds of a detector, memory of a worker, bytes that it reads from and writes to
+files, bytes of an order and of its outcome, which go through the scheduler, and seconds that the client takes
+to find a detector. Files are in the disk cache. All detectors are the same frames under other names.
 
 Reckoned from that: a run of many detectors, where every worker is a machine like this one, and what the file
 system must deliver to keep all of them busy.
@@ -109,7 +109,7 @@ def measure(folder: Path, files: list[Path], workers: int, threads: int) -> Cost
 
     with ExitStack() as stack:
         own = stack.enter_context(
-            LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=None)
+            LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=":0")
         )
         client = stack.enter_context(cluster.connected(own.scheduler_address))
         fit(client, folder, linked(folder, files, workers))
@@ -142,7 +142,7 @@ def travels(folder: Path, files: list[Path]) -> tuple[float, int, int]:
             (label, roll), *_ = rolls.items()
             order = cluster.order_of("0" * 16, label, roll, folder, folder, Recipe())
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as own,
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as own,
         cluster.connected(own.scheduler_address) as client,
     ):
         outcome = fit(client, folder, names)[1][label]

@@ -89,6 +89,11 @@ def _gain_error(facts: Mapping, _median: float) -> float:
     return (facts["gain_of_darks_error"] or 0.0) if facts["gain_source"] == "darks" else 0.0
 
 
+def _from_gain(facts: Mapping, unit: str, median: float) -> float:
+    """Error of what is in electrons, like the median, from that of the gain."""
+    return median * _gain_error(facts, median) / facts["gain"] if unit.startswith("electron") else 0.0
+
+
 QUANTITIES = (
     Quantity(
         "median_rate",
@@ -96,7 +101,9 @@ QUANTITIES = (
         lambda facts: facts["median_rate"],
         lambda facts: facts["unit"],
         RATE_FLOOR,
-        lambda facts, _: PART_OF_ERROR * (facts["median_rate_error"] or 0.0),
+        lambda facts, median: np.hypot(
+            PART_OF_ERROR * (facts["median_rate_error"] or 0.0), _from_gain(facts, facts["unit"], median)
+        ),
     ),
     Quantity("gain", "gain", lambda facts: facts["gain"], lambda _: "e-/adu", DETECTOR_FLOOR, _gain_error),
     Quantity(
@@ -105,7 +112,9 @@ QUANTITIES = (
         lambda facts: facts["read_noise"],
         lambda facts: facts["read_noise_unit"],
         DETECTOR_FLOOR,
-        lambda facts, _: facts["read_noise_error"] or 0.0,
+        lambda facts, median: np.hypot(
+            facts["read_noise_error"] or 0.0, _from_gain(facts, facts["read_noise_unit"], median)
+        ),
     ),
     Quantity(
         "saturation",
