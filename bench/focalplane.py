@@ -4,8 +4,8 @@ Measured: wall and CPU seconds of a detector, memory of a worker, bytes that it 
 files, bytes of an order and of its outcome, which go through the scheduler, and seconds that the client takes
 to find a detector. Files are in the disk cache. All detectors are the same frames under other names.
 
-Reckoned from that: a run of many detectors, where every worker is a machine like this one, and what the file
-system must deliver to keep all of them busy.
+Reckoned from that: a run of many detectors, where every worker has one thread as fast as here, and what the
+file system must deliver to keep all of them busy.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main() -> None:
     print(
         f"\nfinding a detector: {finding:.3g} s of the client; its order {order} bytes, its outcome {outcome}"
     )
-    print_reckoned(costs[1, SETUPS[1][1]], finding)
+    print_reckoned(costs[SETUPS[0]], finding)
 
 
 def size_of(path: Path) -> int:
@@ -162,7 +162,7 @@ def print_measured(costs: dict[tuple[int, int], Cost]) -> None:
 
 
 def print_reckoned(cost: Cost, finding: float) -> None:
-    """Print what a focal plane would take where every worker is as fast as the one that was measured."""
+    """Print what a focal plane would take where every worker is as fast as one of one thread was here."""
     found, moved = DETECTORS * finding, DETECTORS * (cost.read + cost.written) / 1e9
     print(f"\n{DETECTORS} detectors: {found:.0f} s to find them, {moved:.0f} GB read and written\n")
     print("| reckoned: workers | rounds | in all, s | GB/s from and to files | in all at 2 GB/s, s |")

@@ -248,7 +248,7 @@ def end(client: "Client", run: str, futures: list["Future"]) -> None:
     from distributed import wait
 
     with suppress(Exception):  # whatever it is, the error that led here counts
-        client.run(stop, run, on_error="ignore")
-        wait(futures, timeout=STOP_SECONDS)
+        if client.run(stop, run, on_error="ignore"):  # what each worker answers
+            wait(futures, timeout=STOP_SECONDS)
     with suppress(Exception):
         client.cancel(futures)

@@ -298,3 +298,18 @@ def test_an_interrupt_stops_the_workers(mosaic, scheduler, here, capsys, monkeyp
     assert len(stopped) == 2
     assert "pending" not in stopped
     assert left_in(here) == []
+
+
+def test_workers_that_all_go_end_the_run(mosaic, here, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "WORKERS_SECONDS", 0.5)
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as own:
+        real = cluster.submit
+
+        def submit_and_lose(client, order, address):
+            client.retire_workers([address])
+            return real(client, order, address)
+
+        monkeypatch.setattr(cluster, "submit", submit_and_lose)
+        told = refusal(capsys, [mosaic, "--ext", "CHIP1", "--scheduler", own.scheduler_address])
+    assert "all its workers are gone; look at their logs" in told
+    assert left_in(here) == []
