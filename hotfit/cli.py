@@ -102,7 +102,8 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             client = stack.enter_context(connected(options.scheduler))
         rolls = stack.enter_context(found)
         if not options.dry_run:
-            store.check_room(output, sum(roll.pixels for roll in rolls.values()), recipe.extras)
+            pixels = sum(roll.pixels for roll in rolls.values())
+            store.check_room(output, pixels, recipe.extras, len(rolls))
             made = stack.enter_context(store.new_directory(output, overwrite=options.overwrite))
         if client is None:
             told = {label: run_image(roll, label, made, options, recipe) for label, roll in rolls.items()}
