@@ -56,3 +56,30 @@ PIXELS = (
 NO_SAMPLES = "Not made: this result is of an older version, which kept no samples."
 
 TABLE = "{shown} of {all}, those first that miss their line by most sigmas. A click on a head sorts."
+
+FILES = (
+    "Every masked pixel is in <code>bad_pixels.ecsv</code>, every number in <code>dark_current.fits</code> "
+    "and <code>summary.json</code>."
+)
+
+RATES = (
+    "Dark current of the typical pixel of each detector, with the error of one pixel. The line is the median "
+    "over the detectors; the odd ones are filled and named."
+)
+
+SHARES = "The share of masked pixels of each detector, in percent, drawn in the same way."
+
+ODD = (
+    "A detector is odd in a quantity in which it lies more than {limit:g} sigmas from the median over the "
+    "detectors. A sigma holds the robust spread of the detectors, widened where they are few, a floor "
+    "({rate:.2g} % of the dark current, {detector:.2g} % of gain, read noise and saturation level, "
+    "{share:.2g} % of a share of pixels), and the figure's own error. Fewer than {fewest} detectors are not "
+    "compared."
+)
+
+DETECTORS = "A click on a head sorts; a name leads to the report of the detector."
+
+EACH = (
+    "Every number is in <code>summary.json</code>; every detector has a folder of its own, with its report, "
+    "maps and masked pixels."
+)

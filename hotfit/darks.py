@@ -18,7 +18,7 @@ from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
 from hotfit.frames import Frame, Skipped
 from hotfit.geometry import CutRows, never_changing, overscan_of
-from hotfit.grouping import group_exposures
+from hotfit.grouping import SUMS_BYTES, group_exposures
 from hotfit.headers import Options
 from hotfit.images import ALL
 from hotfit.opening import ONLY, read_file, read_object, unpacked
@@ -33,7 +33,7 @@ FEWEST_FOR_STUCK = 7
 
 @dataclass(frozen=True, eq=False)
 class Roll:
-    """The frames of one image, before they are checked and unpacked.
+    """The frames of one image, before they are checked and unpacked; of files, it may go to other processes.
 
     Attributes
     ----------
@@ -48,6 +48,17 @@ class Roll:
     _options: Options
     _temperature_tolerance: float
     _containers: Scratch
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the image."""
+        return math.prod(self.frames[0].shape) if self.frames else 0
+
+    @property
+    def sums_bytes(self) -> int:
+        """What their sums take in a result that is updatable, see `hotfit.sums`."""
+        exposures = group_exposures([frame.exposure for frame in self.frames])[1].size if self.frames else 0
+        return SUMS_BYTES * self.pixels * exposures
 
     def check(self) -> tuple[str, ...]:
         """Refuse frames that do not make one set; return notes on what differs because the user allows it.
@@ -129,14 +140,7 @@ class FoundDarks:
     @property
     def pixels(self) -> int:
         """Pixels of all images together."""
-        return sum(math.prod(roll.frames[0].shape) for roll in self.images.values() if roll.frames)
-
-    @property
-    def sums_bytes(self) -> int:
-        """What their sums take in a result that is updatable, see `hotfit.kernels.Sums`."""
-        rolls = [roll for roll in self.images.values() if roll.frames]
-        exposures = [group_exposures([frame.exposure for frame in roll.frames])[1].size for roll in rolls]
-        return sum(16 * n * math.prod(roll.frames[0].shape) for n, roll in zip(exposures, rolls, strict=True))
+        return sum(roll.pixels for roll in self.images.values())
 
     def close(self) -> None:
         """Remove what was decompressed; the sets that were opened cannot be read afterwards."""
@@ -258,7 +262,8 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
 
 def _read(source: Source, options: Options, containers: Scratch) -> dict[str, Frame | Skipped]:
     if isinstance(source.item, Path):
-        return read_file(source.item, source.name, source.seconds, options, containers)
+        path = source.item.absolute()  # the same on a worker, which may be at home elsewhere
+        return read_file(path, source.name, source.seconds, options, containers)
     return read_object(source.item, source.name, source.seconds, options)
 
 

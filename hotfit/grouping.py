@@ -6,6 +6,9 @@ from numpy.typing import ArrayLike
 from hotfit.errors import HotfitError
 from hotfit.exposures import SAME_EXPOSURE
 
+SUMS_BYTES = 16
+"""Of a pixel in the sums of one group, see `hotfit.sums`."""
+
 
 def group_exposures(exposure: ArrayLike, tolerance: float = SAME_EXPOSURE) -> tuple[np.ndarray, np.ndarray]:
     """Put exposures that are equal but for clock jitter into groups.

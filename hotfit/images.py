@@ -22,9 +22,12 @@ COMPANIONS = frozenset({"MASK", "UNCERT", "DQ", "ERR", "ERROR", "VAR", "VARIANCE
 """Extensions that describe an image and are none themselves."""
 
 NO_FOLDER_NAMES = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+    {
+        *("con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))),
+        *("summary.json", "report.html"),
+    }
 )
-"""What Windows takes for a device."""
+"""What Windows takes for a device, and the files that stand beside the folders."""
 
 MOST_SQUEEZED = 2000
 """No compression of counts is stronger than this: a header that says more is damaged."""
@@ -150,10 +153,15 @@ def _mask_of(hdus: fits.HDUList, index: int) -> int | None:
 def labels_of(names: list[str], indices: list[int]) -> list[str]:
     """Return what to call the images: EXTNAME where it tells them apart and can name a folder, else index."""
     folded = {name.strip().casefold() for name in names}
-    usable = all(re.fullmatch(r"\w[\w. -]*(?<![. ])", name.strip()) for name in names)
-    if usable and len(folded) == len(names) and not folded & NO_FOLDER_NAMES:
+    if len(folded) == len(names) and all(names_a_folder(name.strip()) for name in names):
         return [name.strip() for name in names]
     return [str(index) for index in indices]
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether any system takes this for the name of a folder in a result."""
+    plain = re.fullmatch(r"\w[\w. -]*(?<![. ])", name) is not None
+    return plain and name.casefold() not in NO_FOLDER_NAMES
 
 
 def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int]:

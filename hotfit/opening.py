@@ -24,6 +24,7 @@ from hotfit.readers import (
     ArrayRows,
     Coding,
     MaskedRows,
+    Packed,
     PackedFile,
     Rows,
     Scratch,
@@ -103,7 +104,7 @@ def read_file(
     with reading(name):
         plain = _plain(path, name, containers)
     with reading(name), fits.open(plain, memmap=False) as hdus:
-        return _frames(hdus, name, seconds, options, partial(file_reader, hdus, path=plain, name=name))
+        return _frames(hdus, name, seconds, options, partial(_packed_reader, hdus, path, plain, name))
 
 
 def read_object(item: Any, name: str, seconds: float | None, options: Options) -> dict[str, Frame | Skipped]:
@@ -156,6 +157,12 @@ def _choice(hdus: fits.HDUList, index: int, ext: int | str | None) -> tuple[str,
     return (f"the first of {count} images, {label}, is used; --ext chooses another, or all",) * (count > 1)
 
 
+def _packed_reader(hdus: fits.HDUList, path: Path, plain: Path, name: str, index: int) -> PackedFile:
+    """Check one HDU of a compressed file, which is unpacked where its rows are read, maybe elsewhere."""
+    file_reader(hdus, index, plain, name)
+    return PackedFile(path, index)
+
+
 def _array_reader(image: Any, name: str) -> ArrayRows:
     """Return the reader of an HDU or CCDData in memory."""
     data, mask = np.asarray(image.data), getattr(image, "mask", None)
@@ -187,9 +194,9 @@ def unpacked(frame: Frame, scratch: Scratch, containers: Scratch) -> Frame:
         It cannot be unpacked.
     """
     with reading(frame.name):
-        if isinstance(frame.reader, PackedFile):
+        if isinstance(frame.reader, PackedFile) and frame.reader.hdu is None:
             frame = _out_of_container(frame, containers)
-        reader = _untiled(frame.reader, scratch)
+        reader = _untiled(_contained(frame.reader, frame.name, containers), scratch)
         return replace(frame, reader=reader if frame.cut is None else cut_rows(reader, frame.cut))
 
 
@@ -199,6 +206,17 @@ def _out_of_container(frame: Frame, containers: Scratch) -> Frame:
     with fits.open(path, memmap=False) as hdus:
         (image,) = images_of(hdus, 0, frame.name, partial(file_reader, hdus, path=path, name=frame.name))
         return replace(frame, reader=image.reader, remarks=(*frame.remarks, *_choice(hdus, 0, None)))
+
+
+def _contained(reader: Rows | Packed, name: str, containers: Scratch) -> Rows | TiledImage:
+    """Read the images of compressed files from what is unpacked of these."""
+    if isinstance(reader, MaskedRows):
+        return MaskedRows(*(_contained(part, name, containers) for part in (reader.image, reader.mask)))
+    if not isinstance(reader, PackedFile):
+        return reader
+    plain = _plain(reader.path, name, containers)
+    with fits.open(plain, memmap=False) as hdus:
+        return file_reader(hdus, reader.hdu, plain, name)
 
 
 def _plain(path: Path, name: str, containers: Scratch) -> Path:

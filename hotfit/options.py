@@ -1,9 +1,10 @@
-"""The options of the command line, with the names of the arguments of `hotfit.fit_darks`."""
+"""The options of the command line, named like the arguments of `hotfit.fit_darks`, and what they make."""
 
 import argparse
 import math
 
 from hotfit import __version__
+from hotfit.errors import HotfitError
 
 EPILOG = """\
 FRAME is a FITS file, a directory, a glob pattern (quoted or not) or @list: a text file with one file
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="header keys in which frames may differ; IMAGETYP, NCOMBINE: any type, masters",
     )
     add("--ext", metavar="N|NAME|all", help="extension with the image (default: the first with one)")
+    add("--apart", action="store_true", help="each FRAME is a set of its own: the darks of one detector")
     add("--trim", metavar="SECTION", help="what to keep, [x1:x2,y1:y2], or the header key that says it")
     add("--overscan", metavar="SECTION", help="where the bias level is measured, in the same way")
     add = parser.add_argument_group("machine").add_argument
@@ -77,6 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MB",
         default=256.0,
         help="frames and maps held at once (default: %(default)s)",
+    )
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="fit the detectors on the dask cluster of this scheduler: tcp://host:8786, or its file",
     )
     parser.add_argument("--version", action="version", version=f"hotfit {__version__}")
     return parser
@@ -112,3 +119,49 @@ def not_negative(text: str) -> float:
     if math.isnan(value) or value < 0:
         raise argparse.ArgumentTypeError(f"{text} is not zero or more")
     return value
+
+
+# --- what they make
+
+
+def recipe_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """How every detector is fitted, as `Recipe`; ends with exit code 2 if that makes no sense."""
+    from hotfit.recipe import Recipe
+
+    same = ("gain", "read_noise", "saturation", "bias_subtracted", "updatable", "workers", "memory")
+    return Recipe(
+        rules=rules_of(options, parser),
+        extras=extras_of(options, parser),
+        **{name: getattr(options, name) for name in same},
+    )
+
+
+def rules_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """The thresholds that were given, as `Rules`; ends with exit code 2 if one makes no sense."""
+    from hotfit.flags import Rules
+
+    try:
+        return Rules(**thresholds_of(options))
+    except HotfitError as error:
+        parser.error(str(error))
+
+
+def thresholds_of(options: argparse.Namespace) -> dict:
+    """The fields of `Rules` that were given."""
+    rules = {name: getattr(options, name) for name in ("hot", "fdr", "tolerance", "min_sigma")}
+    if options.bad is not None:
+        rules["bad"] = tuple(name.strip().upper() for name in options.bad.split(",") if name.strip())
+    return {name: value for name, value in rules.items() if value is not None}
+
+
+def extras_of(options: argparse.Namespace, parser: argparse.ArgumentParser):
+    """What is to be written besides, as `Extras`; ends with exit code 2 if there is no such program."""
+    from hotfit.export import check_exports
+    from hotfit.store import Extras
+
+    names = [name.strip().lower() for name in ",".join(options.export).split(",") if name.strip()]
+    try:
+        check_exports(names)
+    except HotfitError as error:
+        parser.error(str(error))
+    return Extras.checked(options.report, names)

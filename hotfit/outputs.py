@@ -1,7 +1,7 @@
 """The files of a result, each written once: the images by blocks of rows in threads, the rest at the end."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +89,17 @@ def complete(fit: Findings, file: ImageFile, directory: Path, extras: Extras) ->
     if fit.state is not None:
         fit.state.write(directory)
     file.finish(images_of(fit), tables_of(fit))
+
+
+def write_plane(plane: Mapping, directory: Path, report: bool) -> None:
+    """Write what several detectors have in common, see `hotfit.focalplane`, beside their directories."""
+    text = json.dumps(plane, indent=2)
+    (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+    if report:
+        from hotfit.overview import write_overview
+        from hotfit.report import REPORT_FILE
+
+        write_overview(plane, directory / REPORT_FILE, REPORT_FILE)
 
 
 def bad_pixels(fit: Findings) -> Table:

@@ -141,9 +141,11 @@ class MaskedRows:
 
 @dataclass(frozen=True)
 class PackedFile:
-    """An image in a file that is compressed as a whole: what it holds is known when it is unpacked."""
+    """An image in a file that is compressed as a whole, in HDU `hdu`; None: the primary, of which the header
+    alone is known until it is unpacked."""
 
     path: Path
+    hdu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,10 @@ class Scratch:
                 shutil.copyfileobj(packed, out, CHUNK)
             self._plain[path] = target
         return self._plain[path]
+
+    def __reduce__(self) -> tuple:
+        """A copy for another process begins with a folder of its own."""
+        return Scratch, ()
 
     def close(self) -> None:
         """Remove the folder; harmless when repeated."""

@@ -1,21 +1,17 @@
 """report.html: what a fit found, in words, pictures and a table, in one file that needs no other."""
 
-import html
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from astropy.table import Table
 
-import hotfit
 from hotfit import captions
-from hotfit.drawing import check_matplotlib, sketch
-from hotfit.errors import HotfitError, printable
+from hotfit.drawing import check_matplotlib
 from hotfit.findings import Findings, spelled
 from hotfit.flags import DQ, MEANING
+from hotfit.page import cell, framed, picture, sortable, table, text, write_page
 from hotfit.portrait import SEVERITY, zoom_limit
 from hotfit.wording import summary_of
 
@@ -30,11 +26,8 @@ SHOWN, FEW = 6, 3
 FRAMES_OPEN = 40
 """Frames beyond which their table is folded."""
 
-IN_WORDS = " class='words'"
-"""Marks a cell whose text begins at the left."""
-
-PICTURE, SMALL = (5.0, 3.7), (3.6, 3.6)
-"""Sizes in inches."""
+SMALL = (3.6, 3.6)
+"""Size of the picture of a pixel, inches."""
 
 
 def write_report(fit: Findings, bad_pixels: Table, path: Path) -> None:
@@ -65,14 +58,13 @@ def write_report(fit: Findings, bad_pixels: Table, path: Path) -> None:
         pixels_part(fit),
         table_part(fit, bad_pixels),
     )
-    template = resources.files("hotfit").joinpath("report.html").read_text(encoding="utf-8")
-    page = Template(template).substitute(
-        version=hotfit.__version__,
-        title="Dark current and bad pixels",
-        subtitle=text(f"{facts['frames']} darks of {columns} x {rows} pixels: {times}"),
-        body="\n".join(line for part in parts for line in part),
+    write_page(
+        path,
+        "Dark current and bad pixels",
+        f"{facts['frames']} darks of {columns} x {rows} pixels: {times}",
+        parts,
+        captions.FILES,
     )
-    path.write_text(page, encoding="utf-8")
 
 
 # --- the parts of the page
@@ -211,31 +203,15 @@ def table_part(fit: Findings, bad_pixels: Table) -> Iterator[str]:
     yield "<p class='screen'><label for='reason'>Reason</label>"
     yield f"<select id='reason'><option value=''>all</option>{reasons}</select>"
     yield f"<span id='shown'>{len(worst)}</span> shown</p>"
-    yield "<div class='scroll'><table class='sortable'><thead><tr>"
-    for name in worst.colnames:
-        yield f"<th{IN_WORDS * (name == 'reasons')}><button type='button'>{name}</button></th>"
-    yield "</tr></thead><tbody>"
-    for row in worst:
-        cells = "".join(cell(row[name]) for name in worst.colnames)
-        yield f"<tr data-reasons='{row['reasons']}'>{cells}</tr>"
-    yield "</tbody></table></div>"
+    cells = ("".join(cell(row[name]) for name in worst.colnames) for row in worst)
+    rows = (
+        f"<tr data-reasons='{reasons}'>{inner}</tr>"
+        for reasons, inner in zip(worst["reasons"], cells, strict=True)
+    )
+    yield from sortable(worst.colnames, rows, ("reasons",))
 
 
 # --- what they are made of
-
-
-def picture(caption: str, draw: Callable, size: tuple[float, float] = PICTURE) -> str:
-    """A figure, drawn by ``draw(ax=axes)``, with its caption; where it cannot be drawn, the reason."""
-    return framed(caption, lambda figure: draw(ax=figure.subplots()), size)
-
-
-def framed(caption: str, fill: Callable, size: tuple[float, float]) -> str:
-    """A figure that is filled by ``fill(figure)``, with its caption; where it cannot be, the reason."""
-    try:
-        drawn = sketch(fill, size, caption)
-    except HotfitError as error:
-        drawn = f"<p class='absent'>Not made: {text(str(error))}.</p>"
-    return f"<figure>{drawn}<figcaption>{text(caption)}</figcaption></figure>"
 
 
 def pixel_pictures(fit: Findings, title: str, index: np.ndarray) -> Iterator[str]:
@@ -269,27 +245,3 @@ def most_of(fit: Findings, chosen: np.ndarray, name: str, most: int) -> np.ndarr
     index = np.flatnonzero(chosen)
     values = fit.values_at(fit.curves.y[index], fit.curves.x[index], (name,))[name]
     return index[np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")[:most]]
-
-
-def table(heads, rows) -> Iterator[str]:
-    """A plain table."""
-    yield "<div class='scroll'><table><thead><tr>"
-    yield "".join(f"<th{IN_WORDS * (head in ('masked', 'meaning'))}>{text(head)}</th>" for head in heads)
-    yield "</tr></thead><tbody>"
-    for row in rows:
-        yield "<tr>" + "".join(cell(value) for value in row) + "</tr>"
-    yield "</tbody></table></div>"
-
-
-def cell(value) -> str:
-    """A cell of a table, with the number to sort by where that is rounded."""
-    if isinstance(value, str):
-        return f"<td{IN_WORDS * value[:1].isalpha()}>{text(value)}</td>"
-    if isinstance(value, int | np.integer):
-        return f"<td>{value}</td>"
-    return f"<td data-value='{value:.7g}'>{value:.4g}</td>" if np.isfinite(value) else "<td></td>"
-
-
-def text(words: str) -> str:
-    """Words as HTML."""
-    return html.escape(printable(str(words)))

@@ -74,11 +74,6 @@ def write_state(state: State, directory: Path) -> None:
     (directory / STATE_FILE).write_bytes(stream.getbuffer())
 
 
-def state_bytes(pixels: int, exposures: int) -> int:
-    """What a state takes, but for its suspects."""
-    return pixels * exposures * 16
-
-
 # --- as HDUs, and back
 
 

@@ -71,14 +71,16 @@ def write(
     return Path(directory)
 
 
-def check_room(directory, pixels: int, extras: Extras = NOTHING, *, state: int = 0) -> None:
-    """Raise HotfitError if there is no room for a result of that many pixels, and `state` bytes besides.
+def check_room(
+    directory, pixels: int, extras: Extras = NOTHING, detectors: int = 1, *, state: int = 0
+) -> None:
+    """Raise HotfitError if there is no room for results of that many pixels in all, and `state` bytes more.
 
     An earlier result keeps its own room until the new one is in place; what killed runs left is removed.
     """
     directory = Path(directory)
     clear_rubbish(directory)
-    needed = room_of(pixels) + REPORT_BYTES * extras.report + state
+    needed = room_of(pixels) + (detectors - 1) * TEXT_BYTES + detectors * REPORT_BYTES * extras.report + state
     try:
         usage = shutil.disk_usage(next(place for place in directory.absolute().parents if place.exists()))
     except (OSError, StopIteration):

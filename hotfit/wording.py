@@ -25,6 +25,15 @@ def table_of(roll: Roll) -> Iterator[str]:
         yield "  ".join((*aligned, row[-1]))
 
 
+def in_columns(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the rows of a table as lines: the first column at the left, the others at the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join((first.ljust(widths[0]), *cells)).rstrip()
+
+
 def told(notes: Iterable[str]) -> Iterator[str]:
     """Yield each note as a line."""
     for note in notes:

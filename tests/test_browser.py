@@ -1,11 +1,14 @@
 """The report in a headless browser: its table sorts and filters, nothing fails, nothing is loaded."""
 
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import hotfit
+from hotfit.focalplane import side_by_side
+from hotfit.overview import write_overview
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -35,9 +38,27 @@ def browser():
 
 @pytest.fixture(params=SIZES)
 def page(request, browser, report):
-    """The report, opened; in the end nothing may have failed, and nothing been asked for but the file."""
+    """The report, opened."""
+    with opened(browser, report, SIZES[request.param]) as page:
+        yield page
+
+
+@pytest.fixture(params=SIZES)
+def plane_page(request, browser, fit, tmp_path):
+    """The report of a focal plane, opened."""
+    facts = fit.summary()
+    rates = {f"D{number}": number * facts["median_rate"] for number in (1, 1.05, 0.95, 1.02, 0.98, 1.01, 9)}
+    plane = side_by_side({name: {**facts, "median_rate": rate} for name, rate in rates.items()})
+    write_overview(plane, tmp_path / "report.html", "report.html")
+    with opened(browser, tmp_path / "report.html", SIZES[request.param]) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser, report, size):
+    """Open a page; in the end nothing may have failed, and nothing been asked for but the file."""
     failures, requests = [], []
-    page = browser.new_page(viewport=SIZES[request.param])
+    page = browser.new_page(viewport=size)
     page.on("console", lambda message: failures.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("request", lambda asked: requests.append(asked.url))
@@ -121,3 +142,24 @@ def test_ink_is_readable_in_the_dark_and_in_print(page):
 
 def rgb(text):
     return [int(part) for part in text[text.index("(") + 1 : -1].split(",")[:3]]
+
+
+# --- the report of a focal plane
+
+
+def test_detectors_sort_and_lead_to_their_reports(plane_page):
+    head = plane_page.locator("table.sortable th button", has_text="dark current")
+    assert column(plane_page, "odd")[-1] == "dark current"
+    head.click()
+    values = [float(text) for text in column(plane_page, "dark")]
+    assert len(values) == 7
+    assert values == sorted(values, reverse=True)
+    assert column(plane_page, "odd") == ["dark current", *[""] * 6]
+    link = plane_page.locator("table.sortable a").first
+    assert (link.inner_text(), link.get_attribute("href")) == ("D9", "D9/report.html")
+
+
+def test_the_page_of_detectors_fits_the_window(plane_page):
+    assert plane_page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert plane_page.locator("figure svg").count() == 2
+    assert plane_page.locator("li").all_inner_texts()[0].startswith("D9 is odd: dark current ")

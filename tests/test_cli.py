@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 import hotfit
-from hotfit import cli, simulate
+from hotfit import cli, console, simulate
 from hotfit.flags import Rules
 from hotfit.readers import Scratch
 
@@ -244,12 +244,12 @@ def test_python_dash_m_passes_the_exit_code_on(here):
 
 def test_progress_bar_counts_rows_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with cli.Bar(10, quiet=False) as bar:
+    with console.Bar(10, quiet=False) as bar:
         bar.update(4, 10)
         bar.update(10, 10)
         assert bar.bar.n == 10
         assert not bar.bar.disable
-    assert cli.Bar(10, quiet=True).bar.disable
+    assert console.Bar(10, quiet=True).bar.disable
 
 
 def test_help_tells_the_defaults_that_the_rules_have(capsys):

@@ -94,7 +94,7 @@ def modules_after(code):
         ("matplotlib", {"hotfit.drawing", "hotfit.plots", "hotfit.closeups"}),
         ("dask", {"hotfit.dasked", "hotfit.tasks"}),
         ("distributed", {"hotfit.tasks"}),
-        ("tqdm", {"hotfit.cli"}),
+        ("tqdm", {"hotfit.console"}),
         ("hotfit.cli", {"hotfit.__main__"}),
         ("hotfit.__main__", set()),
     ],
@@ -135,8 +135,8 @@ def test_every_room_says_what_it_is(name):
     assert (ast.get_docstring(TREES[name]) or "").strip()
 
 
-@pytest.mark.parametrize("name", sorted(set(TREES) - {"hotfit.cli"}))
-def test_only_the_command_line_prints(name):
+@pytest.mark.parametrize("name", sorted(set(TREES) - {"hotfit.console"}))
+def test_only_the_console_prints(name):
     assert set(prints(TREES[name])) <= ({"main"} if name == "hotfit.simulate" else set())
 
 

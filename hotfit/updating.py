@@ -1,0 +1,79 @@
+"""The command that updates: lets new darks join the images of an earlier result, and tells."""
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from hotfit import store, wording
+from hotfit.console import ONLY, Bar, finish, naming, run_plane, say_all, told_of
+from hotfit.grouping import SUMS_BYTES
+from hotfit.options import extras_of, rules_of, thresholds_of
+from hotfit.update import new_frames, results_in, state_of, update
+
+KEPT = ("gain", "read_noise", "bias_subtracted", "updatable", "temperature_tolerance", "ext", "apart")
+"""Options that an update does not change."""
+
+
+def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Let new darks join an earlier result, or every one of the images that it has."""
+    rules_of(options, parser)
+    extras, earlier = extras_of(options, parser), Path(options.update)
+    for name in KEPT:
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')}: an update keeps what {earlier} was made with")
+    if options.scheduler:
+        parser.error("--scheduler: updates are made here, not on a cluster")
+    output = Path(options.output or earlier)
+    overwrite = options.overwrite or options.output is None
+    bases = {label: store.read_findings(directory) for label, directory in results_in(earlier).items()}
+    if not options.dry_run:
+        store.check_output(output, overwrite=overwrite)
+    with ExitStack() as stack:
+        made = None
+        if not options.dry_run:
+            pixels = sum(base.dq.size for base in bases.values())
+            state = sum(base.dq.size * SUMS_BYTES * len(set(base.frames["group"])) for base in bases.values())
+            store.check_room(output, pixels, extras, len(bases), state=state)
+            made = stack.enter_context(store.new_directory(output, overwrite=overwrite))
+        told = {label: update_image(base, label, made, options, extras) for label, base in bases.items()}
+        plane = run_plane(told, made, options) if made and len(told) > 1 else {}
+    finish(told, output, options, plane)
+
+
+def update_image(base, label: str, made, options: argparse.Namespace, extras) -> dict:
+    """Show the new darks of one image, let them join, and write it; returns what was told, as data."""
+    talk = not (options.quiet or options.json)
+    with naming(label), ExitStack() as stack:
+        base = replace(base, state=state_of(base))
+        found = stack.enter_context(new_frames(options.frames, base.state, reading_of(options)))
+        roll = next(iter(found.images.values()))
+        if talk:
+            say_all([f"image {label}"] * (label != ONLY), wording.table_of(roll))
+        if made is None:
+            return wording.frames_as_data(roll, ())
+        darks = stack.enter_context(roll.assemble())
+        if talk:
+            say_all(wording.told(darks.notes))
+        keep = stack.enter_context(store.filing(made / label, extras))
+        with Bar(darks.shape[0], options.quiet) as bar:
+            fit = update(
+                base,
+                darks,
+                keep,
+                reading={},
+                saturation=options.saturation,
+                rules=thresholds_of(options),
+                workers=options.workers,
+                memory=options.memory,
+                progress=bar.update,
+                compiling=bar.tell if talk else None,
+            )
+        return told_of(fit, roll, darks.notes, options)
+
+
+def reading_of(options: argparse.Namespace) -> dict:
+    """How the new darks are to be read, where that was said."""
+    names = ("exposure_key", "exposure_unit", "trim", "overscan")
+    reading = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return {**reading, "mixed": options.mixed.split(",")} if options.mixed else reading
