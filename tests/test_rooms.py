@@ -92,8 +92,8 @@ def modules_after(code):
     [
         ("numba", {"hotfit.jit"}),
         ("matplotlib", {"hotfit.drawing", "hotfit.plots", "hotfit.closeups"}),
-        ("dask", {"hotfit.dasked", "hotfit.tasks"}),
-        ("distributed", {"hotfit.tasks"}),
+        ("dask", {"hotfit.dasked", "hotfit.tasks", "hotfit.cluster"}),
+        ("distributed", {"hotfit.tasks", "hotfit.cluster", "hotfit.worker"}),
         ("tqdm", {"hotfit.console"}),
         ("hotfit.cli", {"hotfit.__main__"}),
         ("hotfit.__main__", set()),
