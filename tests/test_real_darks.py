@@ -106,3 +106,22 @@ def test_atik_has_no_gain_keyword_and_clips_at_the_top():
 def test_two_shapes_are_refused():
     with pytest.raises(hotfit.HotfitError, match="1039 x 1391"):
         hotfit.fit_darks([REAL / "atik_m10C", REAL / "atik_unbinned_bias"])
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern"), [("stl1001e_0C", "*.FIT"), ("st402_m15C", "*"), ("atik_m10C", "*.fit*")]
+)
+def test_an_update_agrees_with_a_fit_of_all(folder, pattern):
+    """The last frame of each exposure joins the others, one by one."""
+    full = hotfit.fit_darks(str(REAL / folder / pattern))
+    names, group = np.array(full.frames["file"]), np.array(full.frames["group"])
+    sizes = np.bincount(group)
+    last = [np.flatnonzero(group == k)[-1] for k in np.flatnonzero(sizes > 2)]
+    fit = hotfit.fit_darks([str(name) for name in np.delete(names, last)], updatable=True)
+    for name in names[last]:
+        fit = fit.update(str(name))
+    assert list(fit.frames["file"]) == list(names)
+    quiet, odd = (fit.dq == 0) & (full.dq == 0), (fit.dq != 0) | (full.dq != 0)
+    away = np.abs((fit.rate - full.rate) / full.rate_error)[quiet]
+    assert away.max() < (0.1 if full.detector.gain_source == "darks" else 0.05)  # of a gain that is measured
+    assert np.mean((fit.dq == full.dq)[odd]) >= 0.999
