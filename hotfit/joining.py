@@ -5,17 +5,19 @@ passes for a temperature; only the first frame of a new exposure is compared wit
 all frames share with intercept and dark current (see `hotfit.terms`) is fixed anew over all of them.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from hotfit.calibrate import Calibration
+from hotfit.calibrate import Calibration, NoiseModel
 from hotfit.darkset import DarkSet
 from hotfit.lines import Lines, basis, fit_lines
 from hotfit.robust import clipped_mean, median, robust_sigma
+from hotfit.samples import check_frame
 from hotfit.state import Look, State
-from hotfit.suspects import OTHER_RATE
+from hotfit.suspects import JUMP, OTHER_RATE
 from hotfit.terms import (
     FEWEST_HOT,
     JITTER,
@@ -28,6 +30,14 @@ from hotfit.terms import (
     thermometers,
     thinned,
 )
+
+
+class Reference(NamedTuple):
+    """What a new frame is compared with, pixel by pixel."""
+
+    counts: np.ndarray  # (P,) adu
+    scale: float  # relative dark current
+    share: float  # its variance over that of one frame
 
 
 class Terms(NamedTuple):
@@ -54,21 +64,25 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None], look: Loo
     noise = state.calibration.noise
     hot = thermometers(lines.signal - max(quiet_signal, 0), noise.read, noise.shot)
     hot = hot[top[hot] < state.calibration.detector.saturation]
-    found, notes = [], []
-    for index, values in enumerate(new.sample(look.runs)):
-        time = float(new.exposure[index] / state.darks.group_exposure[-1])
-        reference, usual, weight = reference_of(state, means, lines, mates[index], time)
-        left = values - reference
+    jitter, found, notes = jitter_of(state), [], []
+    for frame, values, exposure, k in zip(
+        new.frames, new.sample(look.runs), new.exposure, mates, strict=True
+    ):
+        check_frame(frame.name, values)
+        time = float(exposure / state.darks.group_exposure[-1])
+        reference = reference_of(state, means, lines, k, time)
+        left = values - reference.counts
         clean = left[quiet]
         offset, error = clipped_mean(clean[np.isfinite(clean)])
         change = Change(np.float64(0), np.float64(JITTER if time else 0))
         if time and hot.size >= FEWEST_HOT:
-            combined = (new.n_combined[index], weight)
-            seen = departure(lines, hot, left[hot] - offset, time, combined, noise)
-            change = drawn_back(seen, jitter_of(state))
-            notes += strange(new.frames[index].name, seen, weight > 0)
+            share = 1 / frame.n_combined + reference.share
+            seen = departure(lines.signal[hot] * time, left[hot] - offset, share, noise)
+            change = drawn_back(plausible(seen, jitter) if k is None else seen, jitter)
+            notes += strange(frame.name, seen, jitter, k)
         offset -= float(change.value) * time * quiet_signal
-        found.append((offset, error, usual + float(change.value), float(change.error)))
+        notes += displaced(frame.name, offset, state)
+        found.append((offset, error, reference.scale + float(change.value), float(change.error)))
     return Terms(*np.array(found).T, notes=tuple(notes))
 
 
@@ -89,26 +103,31 @@ def lines_of(state: State, means: np.ndarray) -> Lines:
     return fit_lines(means, u, weight, state.bias_subtracted)
 
 
-def reference_of(state: State, means: np.ndarray, lines: Lines, k: int | None, time: float):
-    """What a frame of exposure `k` is compared with, (P,) adu, its scale, and the frames in it: 0 for lines.
-
-    `time` is in longest exposures.
-    """
+def reference_of(state: State, means: np.ndarray, lines: Lines, k: int | None, time: float) -> Reference:
+    """The mean of exposure `k`, or the lines at `time`, in longest exposures, if there is none."""
     if k is None:
-        return lines.intercept + np.float32(time) * lines.signal, 1.0, 0.0
+        return Reference(lines.intercept + np.float32(time) * lines.signal, 1.0, 0.0)
     of_group = state.darks.group == k
     weights = state.darks.n_combined[of_group]
-    return means[k], float(np.average(state.calibration.scale[of_group], weights=weights)), weights.sum()
+    scale = np.average(state.calibration.scale[of_group], weights=weights)
+    return Reference(means[k], float(scale), 1 / float(weights.sum()))
 
 
-def departure(lines: Lines, hot: np.ndarray, left: np.ndarray, time: float, combined, noise) -> Change:
-    """Change of the dark scale that what is left (P,) of hot pixels shows, of a frame and its reference."""
-    signal = np.maximum(lines.signal[hot] * time, 1e-6)
-    own, others = combined
-    share = 1 / own + (1 / others if others else 0.0)
+def departure(signal: np.ndarray, left: np.ndarray, share: float, noise: NoiseModel) -> Change:
+    """Change of the dark scale that what is left (P,) of hot pixels of some signal shows, adu.
+
+    `share` is the variance of what is left over that of one frame.
+    """
+    signal = np.maximum(signal, 1e-6)
     error = np.sqrt((noise.read + noise.shot * signal) * share) / signal
     known = np.isfinite(left)
     return Change(*map(np.float64, biweight((left / signal)[known], error[known])))
+
+
+def plausible(seen: Change, jitter: float) -> Change:
+    """A change against lines as far as temperature explains it: the rest is roll-off."""
+    limit = PLAUSIBLE * (jitter + seen.error)
+    return seen._replace(value=np.clip(seen.value, -limit, limit))
 
 
 def jitter_of(state: State) -> float:
@@ -119,13 +138,26 @@ def jitter_of(state: State) -> float:
     return jitter_rms(Change(scale - mean[group], error), group)
 
 
-def strange(name: str, seen: Change, has_mates: bool):
+def strange(name: str, seen: Change, jitter: float, k: int | None) -> Iterator[str]:
     """Yield a note on a scale that temperature does not explain."""
     value, error = float(seen.value), float(seen.error)
-    limit = OTHER_RATE if has_mates else PLAUSIBLE * JITTER
-    if abs(value) > max(limit, 5 * error):
-        others = "the others of its exposure" if has_mates else "the lines of all others"
-        yield f"{name}: has {100 * value:+.3g} % dark current against {others}: is its exposure time right?"
+    if k is None and abs(value) > PLAUSIBLE * (jitter + error):
+        yield (
+            f"{name}: its hot pixels depart by {100 * value:+.3g} % from the lines of all others, which is "
+            "taken for roll-off beyond what temperature explains: is its exposure time right?"
+        )
+    elif abs(value) > max(OTHER_RATE, 5 * error):
+        yield (
+            f"{name}: has {100 * value:+.3g} % dark current against the others of its exposure: is its "
+            "exposure time right?"
+        )
+
+
+def displaced(name: str, offset: float, state: State) -> Iterator[str]:
+    """Yield a note on a level that no frame of the fit comes near."""
+    usual = float(np.sqrt(np.mean(state.calibration.offset**2)))
+    if abs(offset) > JUMP * max(usual, 1.0):
+        yield f"{name}: its level is {offset:+.3g} adu off the others: light, or another setting"
 
 
 def fixed(calibration: Calibration, darks: DarkSet, bias_subtracted: bool) -> Calibration:

@@ -44,19 +44,22 @@ def choose_rows(darks: DarkSet, wanted: int) -> np.ndarray:
     return np.unique(np.concatenate([brightest, evenly]))
 
 
+def check_frame(name: str, row) -> float:
+    """Raise HotfitError if the samples of a frame cannot be counts of a dark; returns the highest."""
+    samples = known(row)
+    if samples.size == 0:
+        raise HotfitError(f"{name}: holds no valid sample; leave it out")
+    low, top = float(samples.min()), float(samples.max())
+    if max(-low, top) > MOST_COUNTS:
+        raise HotfitError(f"{name}: holds {top:g} adu, which are no counts; leave it out")
+    if low == top:
+        raise HotfitError(f"{name}: holds {top:g} adu in all pixels; leave it out")
+    return top
+
+
 def check_samples(darks: DarkSet, values) -> None:
     """Raise HotfitError if a frame is empty, or all of them are the same."""
-    tops = []
-    for frame, row in zip(darks.frames, values, strict=True):
-        samples = known(row)
-        if samples.size == 0:
-            raise HotfitError(f"{frame.name}: holds no valid sample; leave it out")
-        low, top = float(samples.min()), float(samples.max())
-        if max(-low, top) > MOST_COUNTS:
-            raise HotfitError(f"{frame.name}: holds {top:g} adu, which are no counts; leave it out")
-        if low == top:
-            raise HotfitError(f"{frame.name}: holds {top:g} adu in all pixels; leave it out")
-        tops.append(top)
+    tops = [check_frame(frame.name, row) for frame, row in zip(darks.frames, values, strict=True)]
     if min(tops) <= 1 and max(tops) > A_COUNT:
         name = darks.frames[int(np.argmin(tops))].name
         raise HotfitError(

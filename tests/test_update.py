@@ -440,6 +440,40 @@ def test_a_wrong_exposure_time_is_told(base, names, tmp_path):
     assert any("wrong.fits" in note and "exposure time right?" in note for note in base.update(new).notes)
 
 
+def test_a_strange_level_is_told(base, names, tmp_path):
+    new = tmp_path / "lit.fits"
+    with fits.open(numbered(names, 7, of="0600s")[0]) as hdus:
+        hdus[0].data += 200
+        hdus.writeto(new)
+    assert any("lit.fits: its level is +" in note for note in base.update(new).notes)
+
+
+@pytest.mark.parametrize(("counts", "part"), [(0, "32768 adu in all pixels"), (np.nan, "no valid sample")])
+def test_frames_without_counts(base, names, tmp_path, counts, part):
+    new = tmp_path / "empty.fits"
+    with fits.open(numbered(names, 7, of="0600s")[0]) as hdus:
+        hdus[0].data = np.full(SHAPE, counts, np.float32)
+        hdus.writeto(new)
+    assert f"empty.fits: holds {part}" in refusal(base.update, new)
+
+
+def test_a_common_roll_off_is_no_temperature(names, tmp_path):
+    """Frames of a new exposure in which all pixels lose a fifth of their charge."""
+    fit = hotfit.fit_darks([name for name in names if "1000s" not in name], updatable=True)
+    made = []
+    for name in numbered(names, 1, 2, 3, of="1000s"):
+        with fits.open(name) as hdus:
+            dark = np.nan_to_num(hdus[0].data - fit.intercept)
+            hdus[0].data = (hdus[0].data - 0.2 * dark * (dark > 300)).astype(np.uint16)
+            hdus.writeto(tmp_path / Path(name).name)
+        made.append(str(tmp_path / Path(name).name))
+    new = fit.update(made)
+    assert any("taken for roll-off" in note for note in new.notes)
+    warm = (fit.rate > 1) & (fit.dq & ~np.uint32(DQ.HOT) == 0)
+    assert np.count_nonzero(warm) > 25
+    assert np.mean((new.dq[warm] & DQ.NONLINEAR) != 0) > 0.9
+
+
 def test_frames_that_do_not_leave(base, names, tmp_path):
     assert "nowhere.fits: is no frame of this fit" in refusal(base.remove, "nowhere.fits")
     assert "none is named" in refusal(base.remove, [])
