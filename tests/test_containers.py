@@ -158,7 +158,7 @@ def mosaic(plain, tmp_path):
 def test_every_extension_has_its_own_result(mosaic, expected, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main([str(mosaic), "--ext", "all", "-o", str(out)]) == 0
-    assert sorted(entry.name for entry in out.iterdir()) == ["CHIP1", "CHIP2"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["CHIP1", "CHIP2", "summary.json"]
     told = capsys.readouterr().out
     assert "image CHIP1" in told
     assert "image CHIP2" in told
@@ -178,7 +178,7 @@ def test_compressed_mosaics(plain, expected, tmp_path):
     for path in put(plain, tmp_path / "mosaic", in_mosaic).iterdir():
         (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     with find_darks(folder, ext="all") as found:
-        assert list(found.images) == ["CHIP1", "CHIP2"]
+        assert list(found.images) == ["CHIP1", "CHIP2", "summary.json"]
         assert found.pixels == 2 * 70 * 90
         for label in found.images:
             with found.images[label].open() as darks:
