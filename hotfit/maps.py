@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hotfit.robust import median
+
 TYPES = {
     "rate": np.float32,
     "rate_error": np.float32,
@@ -118,7 +120,7 @@ def typical(sample: Sample) -> Typical:
     finite = np.isfinite(sample.rate)
     known = sample.intercept[~np.isnan(sample.intercept)]
     values = (sample.rate[finite], sample.rate_error[finite], known)
-    return Typical(*(float(np.median(each)) if each.size else np.nan for each in values))
+    return Typical(*(float(median(each)) if each.size else np.nan for each in values))
 
 
 def blocks(shape: tuple[int, int]) -> list[tuple[int, int]]:

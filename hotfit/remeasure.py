@@ -20,10 +20,10 @@ from hotfit.state import State
 def remeasured(plan: Plan) -> Plan:
     """The plan with detector and noise model as the frames of the new state show them."""
     sums = moved(plan)
-    sums = sums[:, :, whole_pixels(plan.new, sums)]
-    if sums.shape[2] < FEWEST_PIXELS:
+    whole = np.flatnonzero(whole_pixels(plan.new, sums))
+    if whole.size < FEWEST_PIXELS:
         return plan
-    calibration = calibrated(plan.new, noise_from(plan.new, sums))
+    calibration = calibrated(plan.new, noise_from(plan.new, sums, whole))
     return plan._replace(new=replace(plan.new, calibration=calibration))
 
 
@@ -49,8 +49,8 @@ def whole_pixels(state: State, sums: np.ndarray) -> np.ndarray:
     return np.isfinite(sums[0]).all(axis=0) & (top < state.calibration.detector.saturation)
 
 
-def noise_from(state: State, sums: np.ndarray) -> NoiseEstimate:
-    """The noise that sums (4, K, P) of whole pixels show."""
+def noise_from(state: State, sums: np.ndarray, whole: np.ndarray) -> NoiseEstimate:
+    """The noise that some pixels of sums (4, K, P) show, given by their indices."""
     darks, group = state.darks, state.darks.group
     sizes, weight = np.bincount(group), np.bincount(group, darks.n_combined)
     own_x = state.own_scale * darks.group_exposure[group]
@@ -60,8 +60,8 @@ def noise_from(state: State, sums: np.ndarray) -> NoiseEstimate:
     shift = state.shift.astype(np.float32)[:, None]
     mean, square, moment, _ = sums
     u = x * stretch
-    bins = noise_bins(fit_lines(mean - shift, u, weight, state.bias_subtracted), u)
-    pixels, slope = bins.lines.pixels, bins.lines.signal * np.float32(stretch)
+    bins = noise_bins(fit_lines(mean[:, whole] - shift, u, weight, state.bias_subtracted), u)
+    pixels, slope = whole[bins.lines.pixels], bins.lines.signal * np.float32(stretch)
 
     def squares_of():
         for k in np.flatnonzero(sizes > 1):

@@ -13,7 +13,7 @@ from scipy import special
 
 from hotfit.flags import DQ, Rules
 from hotfit.maps import Block, Sample, blocks, in_threads
-from hotfit.terms import robust_sigma
+from hotfit.robust import median, robust_sigma
 
 OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE
 """Flags that the fit itself sets; the others follow from maps and rules."""
@@ -189,7 +189,7 @@ def calibrated(statistic, full: tuple[float, float], level: float) -> Test:
     values = statistic[np.isfinite(statistic)]
     if values.size == 0 or full[0] <= 0:
         return none
-    null = float(np.median(values)) / float(special.fdtri(*full, 0.5))
+    null = float(median(values)) / float(special.fdtri(*full, 0.5))
     return Test(null, float(special.fdtri(*full, 1.0 - level)) * null) if null > 0 else none
 
 
@@ -198,7 +198,7 @@ def bulk(values) -> tuple[float, float]:
     kept = values[np.isfinite(values)]
     if kept.size == 0:
         return np.nan, np.nan
-    return float(np.median(kept)), robust_sigma(kept)
+    return float(median(kept)), robust_sigma(kept)
 
 
 # --- the pixels of a block
