@@ -28,12 +28,11 @@ def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tupl
     changed = changed_groups(plan)
     keepers = {k: maps.new_sums(k) for k in changed}
     band_of = BandFit(plan, witness, maps, keepers)
-    counts, suspects, of_thread, done = (
-        np.zeros((2, len(new.darks.frames)), np.int64),
-        [],
-        threading.local(),
-        0,
-    )
+    counts = np.zeros((2, len(new.darks.frames)), np.int64)
+    suspects, of_thread, done = [], threading.local(), 0
+    used = [old.sums[mate] for mate in plan.mates if mate is not None]
+    for sums in used:
+        sums.forget()
 
     def fit_band(first, last):
         if not hasattr(of_thread, "samples"):  # what is used again, the system need not make anew
@@ -53,7 +52,7 @@ def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tupl
     bands = cut_bands(new.darks, workers, memory, BANDS)
     most = max(last - first for first, last in bands) * new.darks.shape[1]
     in_threads(fit_band, bands, workers, count)
-    for sums in old.sums:
+    for sums in used:
         sums.check()
     sums = tuple(keepers[k].finish() if k in keepers else old.sums[mate] for k, mate in enumerate(plan.mates))
     return replace(new, sums=sums, suspects=in_order(suspects)), counts

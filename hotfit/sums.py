@@ -50,6 +50,9 @@ class HeldSums:
         """What reads them, once all rows are there: themselves."""
         return self
 
+    def forget(self) -> None:
+        """There is nothing to forget."""
+
     def check(self) -> None:
         """Nothing can happen to memory."""
 
@@ -157,12 +160,15 @@ class FiledSums:
             for row in out:
                 row.byteswap(inplace=True)
 
+    def forget(self) -> None:
+        """Let the rows that are read from now on be the first."""
+        self._seen = [(0, 0)] * len(IMAGES)
+
     def check(self) -> None:
-        """Raise HotfitError if the rows, each read once since the last check, are not as written."""
+        """Raise HotfitError if the rows, each read once since `forget`, are not as written."""
         for expected, (pixels, found) in zip(self.data_sums, self._seen, strict=True):
             if pixels != self.shape[0] * self.shape[1] or found != expected:
                 raise damaged(self.path, "its checksum differs")
-        self._seen = [(0, 0)] * len(IMAGES)
 
     def write(self, path: Path) -> "FiledSums":
         """The same file under another name."""

@@ -160,6 +160,7 @@ def test_a_pedestal_of_floats(tmp_path):
         np.testing.assert_array_equal(some, values[:, [*range(10), *range(30, 35)]])
     filed.rows(0, 3, np.empty((4, 15), np.float32))
     filed.check()
+    filed.forget()
     with pytest.raises(HotfitError, match="its checksum differs"):
         filed.check()  # nothing was read since
     with fits.open(tmp_path / "sums_0.fits", checksum=True) as hdus:

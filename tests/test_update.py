@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,11 @@ def test_a_new_exposure(names, full):
     assert fit.n_groups.max() == 5
 
 
-def test_an_exposure_vanishes(full, names):
+@pytest.mark.parametrize("filed", [False, True])
+def test_an_exposure_vanishes(full, names, filed, tmp_path):
+    if filed:
+        full.write(tmp_path / "out")
+        full = hotfit.read(tmp_path / "out")
     fit = full.remove([name for name in names if "0600s" in name])
     other = hotfit.fit_darks([name for name in names if "0600s" not in name])
     assert_agrees(fit, other, flips=5)
@@ -294,6 +299,22 @@ def test_through_files(base, names, tmp_path):
     assert_same(hotfit.read(tmp_path / "two").remove(new), theirs.remove(new))
     mine.reflag(tolerance=0.05).write(tmp_path / "one", overwrite=True)
     assert len(hotfit.read(tmp_path / "one").update(numbered(names, 8)).frames) == 36
+
+
+def test_an_update_can_be_tried_again(base, names, tmp_path):
+    """What an update that ended with an error has read does not count in the next."""
+    base.write(tmp_path / "out")
+    read = hotfit.read(tmp_path / "out")
+    state = read.state.load(read)
+    read = replace(read, state=state)
+    new = numbered(names, 7, of="dark_1000s")
+
+    def stop(done, rows):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read.update(new, progress=stop)
+    assert_same(read.update(new), base.update(new))
 
 
 def test_without_links(base, tmp_path, monkeypatch):
