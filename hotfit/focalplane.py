@@ -228,10 +228,10 @@ def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
     for name, own in plane["detectors"].items():
         yield (
             name,
-            _figure(own["median_rate"], own["unit"]),
-            _figure(own["median_rate_error"]),
-            _figure(own["gain"]),
-            _figure(own["read_noise"], own["read_noise_unit"]),
+            figure(own["median_rate"], own["unit"]),
+            figure(own["median_rate_error"]),
+            figure(own["gain"]),
+            figure(own["read_noise"], own["read_noise_unit"]),
             _level(own["saturation"]),
             percent(own["masked_fraction"]),
             str(own["notes"]),
@@ -239,10 +239,10 @@ def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
     middle = {name: (found["value"], found["unit"] or "") for name, found in plane["medians"].items()}
     yield (
         "median",
-        _figure(*middle["median_rate"]),
+        figure(*middle["median_rate"]),
         "",
-        _figure(middle["gain"][0]),
-        _figure(*middle["read_noise"]),
+        figure(middle["gain"][0]),
+        figure(*middle["read_noise"]),
         _level(middle["saturation"][0]),
         percent(middle["masked"][0]),
         "",
@@ -266,7 +266,7 @@ def odd_in_words(plane: Mapping) -> Iterator[str]:
 def _departure(one: Mapping) -> str:
     share = not one["unit"]
     value, median = (
-        percent(one[key]) if share else _figure(one[key], one["unit"]) for key in ("value", "median")
+        percent(one[key]) if share else figure(one[key], one["unit"]) for key in ("value", "median")
     )
     side = "above" if one["sigmas"] > 0 else "below"
     return f"{one['words']} {value}, {abs(one['sigmas']):.3g} sigmas {side} the median, {median}"
@@ -277,8 +277,12 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.3g} %"
 
 
-def _figure(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.4g} {unit}".strip()
+def figure(value: float | None, unit: str = "") -> str:
+    """A figure in four digits, or a whole number if that takes more."""
+    if value is None:
+        return "-"
+    spelled = f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{spelled} {unit}".strip()
 
 
 def _level(value: float | None) -> str:

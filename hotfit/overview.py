@@ -10,7 +10,7 @@ import numpy as np
 from hotfit import captions
 from hotfit.drawing import check_matplotlib
 from hotfit.flags import DQ
-from hotfit.focalplane import FLAGS, in_one_unit, odd_in_words, percent
+from hotfit.focalplane import FLAGS, figure, in_one_unit, odd_in_words, percent
 from hotfit.page import cell, picture, sortable, text, write_page
 from hotfit.plots import COLOURS, LINE, QUIET
 
@@ -74,7 +74,7 @@ def headline(plane: Mapping) -> Iterator[str]:
         if middle["value"] is None:
             shown = "unknown"
         elif middle["unit"]:
-            shown = f"{middle['value']:.4g} {middle['unit']}"
+            shown = figure(middle["value"], middle["unit"])
         else:
             shown = percent(middle["value"])
         yield f"<div><dt>{text(words)}, median</dt><dd>{text(shown)}</dd></div>"
@@ -155,7 +155,7 @@ def plot_shares(plane: Mapping, *, ax):
     _draw(ax, plane, list(plane["detectors"]), shares, "masked", 100)
     ax.set_ylabel("masked pixels, %")
     if ax.get_yscale() == "linear":
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.08 * max(shares) or 1.0)
     return ax
 
 

@@ -74,6 +74,14 @@ def test_the_odd_ones_are_named_with_what_is_odd(unlike):
     assert re.search(rf"{BAD} is odd: .*masked pixels [\d.]+ %, [\d.]+ sigmas above the median, ", words)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "-"), (65535.0, "65535 adu"), (9.99543, "9.995 adu"), (-12345.6, "-12346 adu")],
+)
+def test_figures_in_words(value, words):
+    assert focalplane.figure(value, "adu") == words
+
+
 @pytest.mark.parametrize("factor", [0.97, 1.03])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_a_sigma_is_spread_floor_and_error(alike, factor, side):
