@@ -24,6 +24,9 @@ CHARGED = 0.02
 MODEL_ERROR = 0.004
 """Relative error of every point of the curve beyond its statistics: faint cosmic rays raise the cold end."""
 
+UNSEEN = 3e-8
+"""Singular values of a fit, over the largest one, below which rounding is all that is left of them."""
+
 
 class NoiseEstimate(NamedTuple):
     """Variance in adu**2 = read + shot * charge in adu, with standard errors; shot = 1 / gain."""
@@ -196,9 +199,10 @@ def fit_variance(charge, variance, degrees):
     settings = {"bounds": (lowest, np.inf), "loss": "cauchy", "f_scale": 2.0}
     fits = [least_squares(misfit, start_at, **settings) for start_at in starts]
     found = min(fits, key=lambda fit: fit.cost)
-    information = found.jac.T @ found.jac
-    spread = np.sqrt(np.diag(np.linalg.pinv(information)))
-    spread[np.diag(information) < 1] = np.inf  # not seen in these bins
+    _, seen, directions = np.linalg.svd(found.jac, full_matrices=False)
+    seen[seen < UNSEEN * seen[0]] = np.inf
+    spread = np.sqrt(((directions / seen[:, None]) ** 2).sum(axis=0))
+    spread[(found.jac**2).sum(axis=0) < 1] = np.inf  # not seen in these bins
     value, error = found.x * start, spread * start
     return (float(value[0]), float(error[0])), (float(value[1]), float(error[1]))
 

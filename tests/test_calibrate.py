@@ -204,6 +204,15 @@ def test_fit_variance_lets_go_of_unstable_bins():
     assert abs(shot - 1 / 1.5) < 4 * shot_error
 
 
+def test_fit_variance_that_falls_and_rises():
+    """What such bins do not show of the curve has no error, least of all one that is not a number."""
+    charge, variance = np.array([-0.27, 2.24, 8.08, 27.6]), np.array([64.867, 47.911, 47.779, 64.178])
+    (read, read_error), (_, shot_error) = fit_variance(charge, variance, np.full(4, 2400))
+    assert read == pytest.approx(63.5, rel=0.01)
+    assert 0.5 < read_error < 5
+    assert shot_error == np.inf
+
+
 def test_fit_variance_of_a_curve_that_bends_down():
     """As where hits spoil the hottest pixels: no variance below zero is tried (warnings are errors)."""
     charge = np.array([4.285, -2.819, -6.857, 8.782, 33.011, 100.861, 19.277, 116.613, 352.201])
