@@ -199,12 +199,17 @@ def fit_variance(charge, variance, degrees):
     settings = {"bounds": (lowest, np.inf), "loss": "cauchy", "f_scale": 2.0}
     fits = [least_squares(misfit, start_at, **settings) for start_at in starts]
     found = min(fits, key=lambda fit: fit.cost)
-    _, seen, directions = np.linalg.svd(found.jac, full_matrices=False)
-    seen[seen < UNSEEN * seen[0]] = np.inf
-    spread = np.sqrt(((directions / seen[:, None]) ** 2).sum(axis=0))
-    spread[(found.jac**2).sum(axis=0) < 1] = np.inf  # not seen in these bins
-    value, error = found.x * start, spread * start
+    value, error = found.x * start, standard_errors(found.jac) * start
     return (float(value[0]), float(error[0])), (float(value[1]), float(error[1]))
+
+
+def standard_errors(jacobian):
+    """Of parameters (P,), from the derivatives (points, P) of residuals in their errors; inf: not seen."""
+    _, seen, directions = np.linalg.svd(jacobian, full_matrices=False)
+    seen[seen < UNSEEN * seen[0]] = np.inf
+    errors = np.sqrt(((directions / seen[:, None]) ** 2).sum(axis=0))
+    errors[(jacobian**2).sum(axis=0) < 1] = np.inf
+    return errors
 
 
 def stuck_length(step: float, noise: float, pixels: int) -> int:

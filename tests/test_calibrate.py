@@ -7,7 +7,7 @@ from hotfit import simulate
 from hotfit.calibrate import calibrate
 from hotfit.cubes import cube_darks
 from hotfit.errors import HotfitError
-from hotfit.noise import fit_variance, trimmed_variance
+from hotfit.noise import fit_variance, standard_errors, trimmed_variance
 from hotfit.robust import median, robust_sigma
 from hotfit.samples import sample_rows
 from hotfit.saturation import (
@@ -204,13 +204,15 @@ def test_fit_variance_lets_go_of_unstable_bins():
     assert abs(shot - 1 / 1.5) < 4 * shot_error
 
 
-def test_fit_variance_that_falls_and_rises():
-    """What such bins do not show of the curve has no error, least of all one that is not a number."""
-    charge, variance = np.array([-0.27, 2.24, 8.08, 27.6]), np.array([64.867, 47.911, 47.779, 64.178])
-    (read, read_error), (_, shot_error) = fit_variance(charge, variance, np.full(4, 2400))
-    assert read == pytest.approx(63.5, rel=0.01)
-    assert 0.5 < read_error < 5
-    assert shot_error == np.inf
+@pytest.mark.parametrize("seed", range(20))
+def test_errors_of_parameters_that_are_hardly_seen(seed):
+    """The inverse of the normal matrix would have negative variances by rounding."""
+    rng = np.random.default_rng(seed)
+    seen = rng.normal(size=(6, 2)) * 40
+    hidden = seen @ rng.normal(size=2) * 1e-9 + rng.normal(size=6) * 1e-17
+    errors = standard_errors(np.column_stack([seen, hidden]))
+    np.testing.assert_allclose(errors[:2], np.sqrt(np.diag(np.linalg.inv(seen.T @ seen))), rtol=1e-6)
+    assert errors[2] == np.inf
 
 
 def test_fit_variance_of_a_curve_that_bends_down():
