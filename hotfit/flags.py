@@ -15,6 +15,7 @@ class DQ(IntFlag):
     DO_NOT_USE = 1 << 0
     SATURATED = 1 << 1
     JUMP_DET = 1 << 2
+    UNRELIABLE_ERROR = 1 << 8
     HOT = 1 << 11
     TELEGRAPH = 1 << 15
     NONLINEAR = 1 << 16
@@ -26,6 +27,7 @@ MEANING = {
     DQ.DO_NOT_USE: "bad: at least one of the flags named as bad is set",
     DQ.SATURATED: "a sample was saturated; it and longer exposures were not used",
     DQ.JUMP_DET: "a high sample was dropped as a cosmic ray",
+    DQ.UNRELIABLE_ERROR: "earlier samples could not be read for an update; others with their sums stood in",
     DQ.HOT: "dark current above the limit",
     DQ.TELEGRAPH: "does not repeat itself: scatter within equal exposures is significant and large",
     DQ.NONLINEAR: "does not follow the line: lack of fit is significant and large",
@@ -33,7 +35,7 @@ MEANING = {
     DQ.UNRELIABLE_SLOPE: "no slope: too few usable exposure times, or the pixel does not respond",
 }
 
-OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE
+OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_ERROR | DQ.UNRELIABLE_SLOPE
 """Flags that the fit itself sets; the others follow from maps and rules."""
 
 

@@ -9,7 +9,7 @@ from hotfit import kernels
 from hotfit.calibrate import Calibration
 from hotfit.darkset import DarkSet, assemble_members
 from hotfit.design import Shared
-from hotfit.state import State, Suspects, fingerprints, lasting
+from hotfit.state import State, Suspects, fingerprints, in_order, lasting
 
 
 class Gathering:
@@ -40,7 +40,9 @@ class Gathering:
         odd = np.flatnonzero(doubt)
         counts = samples[:, start + odd][self.darks.order].T.astype(np.float32)
         with self._lock:
-            self._suspects.append(Suspects(odd + first * self.darks.shape[1], counts))
+            self._suspects.append(
+                Suspects(odd + first * self.darks.shape[1], counts, np.zeros(odd.size, np.bool_))
+            )
 
     def state(self) -> State:
         """What was gathered, once all bands are there."""
@@ -60,9 +62,3 @@ class Gathering:
             sums=tuple(keeper.finish() for keeper in self.keepers),
             suspects=in_order(self._suspects),
         )
-
-
-def in_order(parts: list[Suspects]) -> Suspects:
-    """The suspects of all bands in the order of their place."""
-    parts = sorted((part for part in parts), key=lambda part: part.index[0] if part.index.size else -1)
-    return Suspects(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -12,10 +12,10 @@ import numpy as np
 from hotfit import kernels
 from hotfit.bands import cut_bands
 from hotfit.design import fit_samples, make_shared
-from hotfit.gathering import in_order
+from hotfit.flags import DQ
 from hotfit.maps import TYPES, in_threads
 from hotfit.planning import Plan, moves_of
-from hotfit.state import State, Suspects
+from hotfit.state import State, Suspects, in_order
 from hotfit.witness import Witness
 
 BANDS = 64e6
@@ -94,7 +94,7 @@ class BandFit:
         terms = self.shift, self.longest
         kernels.fit_sums(kernels.Sums(*sums), *terms, *self.shared[1:], frames, kernels.Maps(**band), doubt)
         suspects = self.samples_of(first, doubt, earlier, sums, samples[:, start : start + doubt.size])
-        own = self.fit_suspects(suspects.counts, band, suspects.index - first * columns)
+        own = self.fit_suspects(suspects, band, suspects.index - first * columns)
         self.maps.put(first, band)
         return own, suspects
 
@@ -114,29 +114,23 @@ class BandFit:
         plan = self.plan
         begin = first * plan.new.darks.shape[1]
         known = plan.old.suspects.within(begin, begin + doubt.size)
-        place = known.index - begin
-        doubt[place] = False
+        doubt[known.index - begin] = False
         fresh = np.flatnonzero(doubt)
         if fresh.size:
             before = sums[:, :, fresh]
             for k, own in earlier.items():
                 before[:, k] = own[:, fresh]
-            told = self.witness.counts(fresh + begin, before, plan.mates)
-            place = np.concatenate([place, fresh])
-            counts = np.concatenate([known.counts, told])
-        else:
-            counts = known.counts
-        order = np.argsort(place)
-        place = place[order]
-        new = moving[:, place][plan.moving.order].T.astype(np.float32)
-        return Suspects(place + begin, np.concatenate([counts[order], new], axis=1)[:, plan.source])
+            known = in_order([known, self.witness.suspects(fresh + begin, before, plan.mates)])
+        new = moving[:, known.index - begin][plan.moving.order].T.astype(np.float32)
+        return known._replace(counts=np.concatenate([known.counts, new], axis=1)[:, plan.source])
 
-    def fit_suspects(self, counts, band, place) -> np.ndarray:
-        """Fit suspects (P, N) sample by sample into the band, at `place`; returns what frames lost."""
-        samples = np.ascontiguousarray(counts.T)
+    def fit_suspects(self, suspects: Suspects, band, place) -> np.ndarray:
+        """Fit suspects sample by sample into the band, at `place`; returns what frames lost, (2, N)."""
+        samples = np.ascontiguousarray(suspects.counts.T)
         samples.flags.writeable = False
         found = {name: np.empty(place.size, dtype) for name, dtype in TYPES.items()}
         lost = fit_samples(self.shared, samples, 0, found)
         for name, values in found.items():
             band[name][place] = values
+        band["dq"][place[suspects.stand_in]] |= np.uint32(DQ.UNRELIABLE_ERROR)
         return lost

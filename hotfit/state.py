@@ -34,11 +34,19 @@ class Suspects(NamedTuple):
 
     index: np.ndarray  # (P,) intp, counted row by row, rising
     counts: np.ndarray  # (P, N) float32, adu, as they were read
+    stand_in: np.ndarray  # (P,) bool: some could not be read, and have but the sums of those that were
 
     def within(self, first: int, last: int) -> "Suspects":
         """Those whose index is from `first` to `last` (exclusive)."""
         part = slice(*np.searchsorted(self.index, (first, last)))
-        return Suspects(self.index[part], self.counts[part])
+        return Suspects(*(values[part] for values in self))
+
+
+def in_order(parts: list[Suspects]) -> Suspects:
+    """The suspects of all parts in the order of their place."""
+    joined = Suspects(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    order = np.argsort(joined.index)
+    return Suspects(*(values[order] for values in joined))
 
 
 class Look(NamedTuple):

@@ -27,7 +27,7 @@ from hotfit.sums import FiledSums, damaged, same_file
 STATE_FILE = "state.fits"
 SUMS_FILE = "sums_{}.fits"
 
-VERSION = 1
+VERSION = 2
 """Of what is in these files: others cannot be used."""
 
 TEXTS = ("name", "path", "image_type", "settings", "reader")
@@ -112,6 +112,7 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
     if state.suspects.index.size:
         tables["SUSPECTS"] = Table({"place": state.suspects.index.astype(np.int64)})
         tables["SUSPECTS"]["counts"] = state.suspects.counts
+        tables["SUSPECTS"]["stand_in"] = state.suspects.stand_in
     hdus = [fits.table_to_hdu(table) for table in tables.values()]
     for name, hdu in zip(tables, hdus, strict=True):
         hdu.name = name
@@ -257,6 +258,7 @@ def sums_of(hdus: fits.HDUList, directory: Path, shape: tuple[int, int], exposur
 def suspects_of(hdus: fits.HDUList, frames: int) -> Suspects:
     """The suspects that were kept."""
     if hdus[0].header["NSUSPECT"] == 0:
-        return Suspects(np.empty(0, np.intp), np.empty((0, frames), np.float32))
+        return Suspects(np.empty(0, np.intp), np.empty((0, frames), np.float32), np.empty(0, np.bool_))
     data = hdus["SUSPECTS"].data
-    return Suspects(data["place"].astype(np.intp), data["counts"].astype(np.float32).reshape(-1, frames))
+    counts = data["counts"].astype(np.float32).reshape(-1, frames)
+    return Suspects(data["place"].astype(np.intp), counts, data["stand_in"].astype(np.bool_))

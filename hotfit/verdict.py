@@ -11,12 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from hotfit.flags import DQ, Rules
+from hotfit.flags import DQ, OBSERVED, Rules
 from hotfit.maps import Block, Sample, blocks, in_threads
 from hotfit.robust import median, robust_sigma
-
-OBSERVED = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE
-"""Flags that the fit itself sets; the others follow from maps and rules."""
 
 MOST_SHARED = 4096.0
 """Degrees of freedom of the noise that pixels share beyond which it counts as known."""

@@ -17,7 +17,7 @@ from hotfit.darks import find_darks
 from hotfit.darkset import DarkSet, assemble_members
 from hotfit.errors import HotfitError
 from hotfit.readers import FileRows
-from hotfit.state import State, fingerprints
+from hotfit.state import State, Suspects, fingerprints
 
 
 class Witness:
@@ -35,8 +35,8 @@ class Witness:
         self.state, self.missing, self.asked = state, "", 0
         self._lock, self._darks, self._mapped = threading.Lock(), None, []
 
-    def counts(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> np.ndarray:
-        """Samples (P, N) float32 adu of pixels, counted row by row.
+    def suspects(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> Suspects:
+        """Pixels (P,), counted row by row, with their samples.
 
         `sums` (4, exposures, P) float32 are theirs; `mates` has the exposure of the state that each is.
         """
@@ -45,13 +45,15 @@ class Witness:
             if self._darks is None and not self.missing:
                 self._open()
         if self._darks is None:
-            return equivalent(self.state, sums, mates)
+            return Suspects(index, equivalent(self.state, sums, mates), np.ones(index.size, np.bool_))
         if self._mapped:
             counts = np.empty((len(self._mapped), index.size), np.float32)
             for own, stored, frame in zip(counts, self._mapped, self._darks.frames, strict=True):
                 frame.reader.coding.decode(stored[index], own)
-            return counts.T
-        return self._darks.pixels(*np.divmod(index, self.state.darks.shape[1])).astype(np.float32)
+            counts = counts.T
+        else:
+            counts = self._darks.pixels(*np.divmod(index, self.state.darks.shape[1])).astype(np.float32)
+        return Suspects(index, counts, np.zeros(index.size, np.bool_))
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the pixels that were asked for."""
@@ -59,7 +61,7 @@ class Witness:
             return ()
         return (
             f"{self.missing}: the earlier samples of {self.asked} pixels with a new outlier cannot be read "
-            "again; they are judged by the sums of these",
+            "again; they are judged by the sums of these, and flagged UNRELIABLE_ERROR",
         )
 
     def close(self) -> None:

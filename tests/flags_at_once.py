@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import stats
 
-from hotfit.flags import DQ
-from hotfit.verdict import BIAS_SIGMA, OBSERVED, Verdict, benjamini_hochberg, moderated, shared_degrees
+from hotfit.flags import DQ, OBSERVED
+from hotfit.verdict import BIAS_SIGMA, Verdict, benjamini_hochberg, moderated, shared_degrees
 
 
 def decide_at_once(maps, rules, frames, groups, parameters):

@@ -13,6 +13,7 @@ TABLE = {
     "DO_NOT_USE": 0,
     "SATURATED": 1,
     "JUMP_DET": 2,
+    "UNRELIABLE_ERROR": 8,
     "HOT": 11,
     "TELEGRAPH": 15,
     "NONLINEAR": 16,

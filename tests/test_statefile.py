@@ -69,6 +69,7 @@ def test_read_back(night):
         np.testing.assert_array_equal(getattr(read.calibration, name), getattr(mine.calibration, name))
     np.testing.assert_array_equal(read.suspects.index, mine.suspects.index)
     np.testing.assert_array_equal(read.suspects.counts, mine.suspects.counts)
+    np.testing.assert_array_equal(read.suspects.stand_in, mine.suspects.stand_in)
     assert len(new) == 4
 
 
@@ -116,7 +117,7 @@ def test_no_fits_at_all(result):
     assert "state.fits: cannot be used" in refusal(directory, new)
 
 
-@pytest.mark.parametrize("version", [None, 0, 2])
+@pytest.mark.parametrize("version", [None, 0, 1, 3])
 def test_another_version(result, version):
     directory, new = result
     with fits.open(directory / "state.fits", mode="update", checksum=True) as hdus:

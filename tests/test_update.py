@@ -14,7 +14,7 @@ from hotfit.curves import DROPPED, MISSING, USED
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ
 from hotfit.maps import TYPES
-from hotfit.state import State, Suspects
+from hotfit.state import State, Suspects, in_order
 from hotfit.witness import equivalent, spread
 
 SHAPE = (160, 200)
@@ -372,8 +372,29 @@ def test_a_new_cosmic_ray(moved, hit, gone):
     noted = [note for note in new.notes if "cannot be read again" in note]
     assert len(noted) == gone
     assert all("moved" in note and "pixels" in note for note in noted)
+    assert (((new.dq[y, x] & DQ.UNRELIABLE_ERROR) != 0) == gone).all()
+    assert np.count_nonzero(new.dq & DQ.UNRELIABLE_ERROR) <= sum(
+        int(note.split(" pixels")[0].split()[-1]) for note in noted
+    )
     again = new.remove(name)
     assert np.abs((again.rate - fit.rate) / fit.rate_error)[y, x].max() < (0.05 if gone else 0.005)
+
+
+def test_pixels_with_stand_ins_stay_known(moved, hit, names, tmp_path):
+    """What stood in once is told of in every later result, in whatever way that is made."""
+    fit, folder = moved
+    shutil.rmtree(folder)
+    fit = fit.update(hit[0])
+    flag = np.uint32(DQ.UNRELIABLE_ERROR)
+    expected = fit.dq & flag
+    assert np.count_nonzero(expected) >= 40
+    fit.write(tmp_path / "out")
+    read = hotfit.read(tmp_path / "out")
+    np.testing.assert_array_equal(read.dq & flag, expected)
+    np.testing.assert_array_equal(read.reflag(tolerance=0.5).dq & flag, expected)
+    later = read.update(numbered(names, 8, of="0300s"))
+    np.testing.assert_array_equal(later.dq & flag & expected, expected)
+    assert read.reflag(bad=("UNRELIABLE_ERROR",)).mask.sum() == np.count_nonzero(expected)
 
 
 @pytest.mark.parametrize("change", ["bytes", "cut"])
@@ -424,10 +445,14 @@ def test_spread(weight):
 
 
 def test_suspects_of_some_rows():
-    suspects = Suspects(np.array([3, 5, 9]), np.arange(6.0).reshape(3, 2))
+    suspects = Suspects(np.array([3, 5, 9]), np.arange(6.0).reshape(3, 2), np.array([False, True, False]))
     part = suspects.within(5, 9)
     assert list(part.index) == [5]
     assert part.counts.tolist() == [[2, 3]]
+    assert part.stand_in.tolist() == [True]
+    joined = in_order([part, suspects.within(9, 99), suspects.within(0, 5)])
+    for mine, theirs in zip(joined, suspects, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 # --- refused

@@ -376,6 +376,8 @@ def test_what_all_pixels_know_finds_more_than_the_own_noise():
 # --- the rules, on one pixel
 
 NONLINEAR = {"lack_of_fit": 100, "scatter": 1, "misfit": 5, "misfit_fraction": 0.1}
+OF_THE_FIT = DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_ERROR | DQ.UNRELIABLE_SLOPE
+
 CASES = {
     "quiet": ({}, {}, set()),
     "hot, given limit": ({"rate": 4.1}, {"hot": 4}, {"HOT"}),
@@ -396,7 +398,8 @@ CASES = {
     "saturated": ({"dq": DQ.SATURATED}, {}, {"SATURATED"}),
     "cosmic ray": ({"dq": DQ.JUMP_DET}, {}, {"JUMP_DET"}),
     "both": ({"dq": DQ.SATURATED | DQ.JUMP_DET}, {}, {"SATURATED", "JUMP_DET"}),
-    "an earlier verdict": ({"dq": sum(DQ) - DQ.SATURATED - DQ.JUMP_DET - DQ.UNRELIABLE_SLOPE}, {}, set()),
+    "samples that stood in": ({"dq": DQ.UNRELIABLE_ERROR}, {}, {"UNRELIABLE_ERROR"}),
+    "an earlier verdict": ({"dq": sum(DQ) - OF_THE_FIT}, {}, set()),
     "nonlinear": (NONLINEAR, {}, {"NONLINEAR", "DO_NOT_USE"}),
     "not significant": (NONLINEAR | {"lack_of_fit": 5}, {}, set()),
     "not min_sigma": (NONLINEAR | {"misfit": 0.99}, {}, set()),
@@ -443,7 +446,7 @@ def test_rule(case):
 
 @pytest.mark.parametrize("name", ALL_BAD)
 def test_do_not_use_follows_bad(name):
-    values = {"dq": DQ.SATURATED | DQ.JUMP_DET | DQ.UNRELIABLE_SLOPE, "rate": 5, "intercept": 0}
+    values = {"dq": OF_THE_FIT, "rate": 5, "intercept": 0}
     values |= NONLINEAR | {"scatter": 5, "lack_of_fit": 500}
     maps = change(quiet_maps(), **values)
     assert names_of(decide(maps, Rules(bad=ALL_BAD), 32, 4, 2).dq[PIXEL]) == set(DQ.__members__)
