@@ -206,7 +206,7 @@ def fit_variance(charge, variance, degrees):
 def standard_errors(jacobian):
     """Of parameters (P,), from the derivatives (points, P) of residuals in their errors; inf: not seen."""
     _, seen, directions = np.linalg.svd(jacobian, full_matrices=False)
-    seen[seen < UNSEEN * seen[0]] = np.inf
+    seen[seen <= UNSEEN * seen[0]] = np.inf
     errors = np.sqrt(((directions / seen[:, None]) ** 2).sum(axis=0))
     errors[(jacobian**2).sum(axis=0) < 1] = np.inf
     return errors

@@ -214,6 +214,10 @@ def test_errors_of_parameters_that_are_hardly_seen(seed):
     assert (errors[1:] == np.inf).all()
 
 
+def test_errors_of_parameters_that_are_not_seen_at_all():
+    assert (standard_errors(np.zeros((4, 3))) == np.inf).all()
+
+
 def test_fit_variance_of_a_curve_that_bends_down():
     """As where hits spoil the hottest pixels: no variance below zero is tried (warnings are errors)."""
     charge = np.array([4.285, -2.819, -6.857, 8.782, 33.011, 100.861, 19.277, 116.613, 352.201])
