@@ -106,7 +106,7 @@ class DarkFit(Findings):
 
         Of the terms of the frames that are there only what all frames share changes; gain and read noise are
         measured anew. Of pixels with a new outlier the earlier samples are read again where their files
-        still are; else their sums stand in.
+        still are; else their sums stand in, and the pixels are flagged UNRELIABLE_ERROR.
 
         Parameters
         ----------
