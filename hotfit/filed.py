@@ -14,7 +14,6 @@ from hotfit.hdus import images_of
 from hotfit.imagefile import ImageFile
 from hotfit.maps import TYPES, Block, Sample, Typical, stride, typical
 from hotfit.outputs import HDU_NAMES, MAP_FILE, NOTHING, Extras, complete
-from hotfit.statefile import SUMS_FILE
 from hotfit.sums import SumsFile
 
 
@@ -97,9 +96,9 @@ class FiledMaps:
         """Evenly thinned pixels, gathered from the bands."""
         return self._sample
 
-    def new_sums(self, k: int) -> SumsFile:
-        """A keeper of the sums of exposure `k`, in a file of its own."""
-        return self._stack.enter_context(SumsFile(self.directory / SUMS_FILE.format(k), self.shape))
+    def new_sums(self) -> SumsFile:
+        """A keeper of the sums of an exposure, in a file of its own."""
+        return self._stack.enter_context(SumsFile(self.directory, self.shape))
 
     def finish(self, findings: Findings, trace: Callable[[Findings], Curves]) -> FiledFit:
         """Write the flags, the curves that `trace` takes and all other files; the fit without its maps."""

@@ -200,8 +200,8 @@ class HeldMaps(ArrayMaps):
     def __init__(self, draft: Findings):
         super().__init__(draft.dq)
 
-    def new_sums(self, k: int) -> HeldSums:
-        """A keeper of the sums of exposure `k`."""
+    def new_sums(self) -> HeldSums:
+        """A keeper of the sums of an exposure."""
         return HeldSums(self.shape)
 
     def finish(self, findings: Findings, trace: Callable[[Findings], Curves | None]) -> DarkFit:
@@ -235,7 +235,7 @@ def fit_set(
     draft = draft_of(darks, calibration, rules, bias_subtracted, (*darks.notes, *calibration.notes))
     maps, gathering = keep(draft), None
     if updatable:
-        keepers = [maps.new_sums(k) for k in range(darks.group_exposure.size)]
+        keepers = [maps.new_sums() for _ in darks.group_exposure]
         gathering = Gathering(darks, calibration, bias_subtracted, keepers)
     gather = None if gathering is None else gathering.take
     in_bands = partial(fit_bands, workers=workers, memory=memory, gather=gather)

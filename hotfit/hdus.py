@@ -12,7 +12,7 @@ from hotfit.calibrate import Detector
 from hotfit.curves import Curves
 from hotfit.findings import Findings, number, spelled
 from hotfit.flags import DQ, MEANING, Rules
-from hotfit.imagefile import empty
+from hotfit.imagefile import WORD, empty, fold, word_sum
 from hotfit.result import DarkFit
 
 IMAGES = {
@@ -68,6 +68,7 @@ def header_of(fit: Findings) -> fits.Header:
         ("NOISEDOF", number(fit.shared_degrees), "degrees of freedom of the shared noise"),
         ("PLIMIT", number(fit.lack_of_fit_limit), "p-value of lack of fit that is significant"),
         ("NFRAMES", len(fit.frames), "darks fitted"),
+        ("STATEID", "" if fit.state is None else fit.state.identity, "of state.fits, for updates"),
         ("NCURVES", 0 if fit.curves is None else fit.curves.y.size, "pixels whose samples are kept"),
     ]
     counts = fit.flag_counts()
@@ -168,6 +169,25 @@ def numbers_of(opened: fits.HDUList) -> dict:
             for index in range(len(header["NOTE*"]))
         ),
     }
+
+
+def is_sound(opened: fits.HDUList) -> bool:
+    """Whether headers and tables are as they were written, by their checksums; images are not looked at."""
+    for hdu in opened:
+        where = hdu.fileinfo()
+        where["file"].seek(where["hdrLoc"])
+        header = where["file"].read(where["datLoc"] - where["hdrLoc"])
+        stated = int(hdu.header.get("DATASUM", -1))
+        if fold(sum_of(header) + stated) != WORD:
+            return False
+        if isinstance(hdu, fits.BinTableHDU) and sum_of(where["file"].read(where["datSpan"])) != stated:
+            return False
+    return True
+
+
+def sum_of(content: bytes) -> int:
+    """The sum of the words of an HDU's header or data."""
+    return word_sum(np.frombuffer(content, np.uint8), 0)
 
 
 def check_complete(opened: fits.HDUList) -> None:

@@ -250,6 +250,18 @@ def add_frame(samples, frame, first, joining, sums, k):
             high[p] = max(high[p], y)
 
 
+@entry
+def weighted_sum(words, first):
+    """Sum of 32-bit words (uint32), each times its place, from `first` + 1 on, modulo 2**64.
+
+    Unlike the checksums of FITS it changes when words change places.
+    """
+    total = np.uint64(0)
+    for i in range(words.size):
+        total += np.uint64(words[i]) * np.uint64(first + i + 1)
+    return total
+
+
 @jit
 def store_group(size, n, longest, block, work, sums, k, begin):
     """Keep the sums of a tile in one group."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ def complete(fit: Findings, file: ImageFile, directory: Path, extras: Extras) ->
         images.result()
         mask_file.finish([mask], [])
     if fit.state is not None:
-        fit.state.write(directory)
+        fit = replace(fit, state=fit.state.write(directory))
     file.finish(images_of(fit), tables_of(fit))
 
 

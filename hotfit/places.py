@@ -38,7 +38,7 @@ OWN_FILES = frozenset(
 )
 """What an output directory, or each directory in it, may hold to be replaced,"""
 
-OWN_SUMS = re.compile(r"sums_\d+\.fits")
+OWN_SUMS = re.compile(r"sums_[0-9a-f]+\.fits")
 """beside files of sums."""
 
 

@@ -26,7 +26,7 @@ def refit(plan: Plan, witness: Witness, maps, workers, memory, progress) -> tupl
     """Fit the new state into `maps`, a keeper as in `hotfit.maps`; returns it, and what frames lost."""
     old, new = plan.old, plan.new
     changed = changed_groups(plan)
-    keepers = {k: maps.new_sums(k) for k in changed}
+    keepers = {k: maps.new_sums() for k in changed}
     band_of = BandFit(plan, witness, maps, keepers)
     counts = np.zeros((2, len(new.darks.frames)), np.int64)
     suspects, of_thread, done = [], threading.local(), 0

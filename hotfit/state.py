@@ -107,11 +107,14 @@ class State:
             keeper.look(chosen, sums[:, k])
         return Look(chosen, sums)
 
-    def write(self, directory: Path) -> None:
-        """Write it beside its result; see `hotfit.statefile`."""
+    identity = ""
+    """As of `hotfit.statefile.StateFile`: that of one in memory is not known."""
+
+    def write(self, directory: Path):
+        """Write it beside its result, as the `hotfit.statefile.StateFile` that is returned."""
         from hotfit.statefile import write_state
 
-        write_state(self, directory)
+        return write_state(self, directory)
 
     @property
     def shift(self) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -22,10 +23,9 @@ from hotfit.frames import Frame
 from hotfit.headers import Claim, Options
 from hotfit.readers import Coding, FileRows
 from hotfit.state import State, Suspects
-from hotfit.sums import FiledSums, damaged, same_file
+from hotfit.sums import SUMS_FILE, FiledSums, damaged, same_file
 
 STATE_FILE = "state.fits"
-SUMS_FILE = "sums_{}.fits"
 
 VERSION = 2
 """Of what is in these files: others cannot be used."""
@@ -36,9 +36,20 @@ TEXTS = ("name", "path", "image_type", "settings", "reader")
 
 @dataclass(frozen=True)
 class StateFile:
-    """The state of a result that was read, not yet looked at."""
+    """The state of a result that was read, not yet looked at.
+
+    Attributes
+    ----------
+    directory : Path
+    identity : str
+        `digest` of its file, as the result has it in its header.
+    sound : bool
+        Whether headers and tables of the result are as they were written.
+    """
 
     directory: Path
+    identity: str
+    sound: bool = True
 
     def load(self, base: Findings) -> State:
         """Read it; `base` is the result that it belongs to.
@@ -46,32 +57,57 @@ class StateFile:
         Raises
         ------
         HotfitError
-            If it is not whole, of another version, or belongs to another result.
+            If it is not whole, of another version, or belongs to another result, or that is damaged.
         """
         path = self.directory / STATE_FILE
+        if not self.sound:
+            raise damaged(self.directory, "the checksums of its result differ")
         try:
-            with path.open("rb") as stream, warnings.catch_warnings():
+            content = path.read_bytes()
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.simplefilter("error", AstropyUserWarning)
-                hdus = fits.open(stream, memmap=False, checksum=True)
+                hdus = fits.open(BytesIO(content), checksum=True)
+                check_version(hdus[0].header)
+                self.check(content)
                 return from_hdus(hdus, self.directory, base)
         except HotfitError:
             raise
         except Exception as error:  # astropy has no common base for what a damaged file can raise
             raise damaged(path, error) from error
 
-    def write(self, directory: Path) -> None:
+    def check(self, content: bytes) -> None:
+        """Raise ValueError if this is not the content of the file when the result was written."""
+        if digest(content) != self.identity:
+            raise ValueError("it belongs to another result")
+
+    def write(self, directory: Path) -> "StateFile":
         """The same files in another directory."""
-        for path in (self.directory / STATE_FILE, *self.directory.glob(SUMS_FILE.format("*"))):
-            same_file(path, directory / path.name)
+        path = self.directory / STATE_FILE
+        try:
+            self.check(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise HotfitError(
+                f"{path}: is not that of this fit any more, and is not copied; read its result again"
+            ) from error
+        for own in (path, *self.directory.glob(SUMS_FILE.format("*"))):
+            same_file(own, directory / own.name)
+        return replace(self, directory=directory)
 
 
-def write_state(state: State, directory: Path) -> None:
+def write_state(state: State, directory: Path) -> StateFile:
     """Write a state into the directory of its result; sums that are in files are taken over as they are."""
-    sums = [keeper.write(directory / SUMS_FILE.format(k)) for k, keeper in enumerate(state.sums)]
+    sums = [keeper.write(directory) for keeper in state.sums]
     stream = BytesIO()
     fits.HDUList(to_hdus(state, sums)).writeto(stream, checksum=True)
-    (directory / STATE_FILE).write_bytes(stream.getbuffer())
+    content = stream.getbuffer()
+    (directory / STATE_FILE).write_bytes(content)
+    return StateFile(directory, digest(content))
+
+
+def digest(content) -> str:
+    """What tells the bytes of a state from those of all others."""
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 # --- as HDUs, and back
@@ -104,8 +140,9 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
     sums = Table(
         {
             "exposure": darks.group_exposure,
+            "file": [each.path.name for each in filed],
             "places": np.array([each.places for each in filed], np.int64),
-            "data_sums": np.array([each.data_sums for each in filed], np.int64),
+            "checks": np.array([each.checks for each in filed], np.uint64).view(np.int64),
         }
     )
     tables = {"FRAMES": frames_table(state), "SUMS": sums}
@@ -149,11 +186,15 @@ def frames_table(state: State) -> Table:
     )
 
 
+def check_version(header: fits.Header) -> None:
+    """Raise ValueError if this is not the header of a state of this version."""
+    if header.get("STATEVER") != VERSION:
+        raise ValueError(f"it was made by {header.get('CREATOR', 'another program')}, in another version")
+
+
 def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
     """The state whose HDUs these are."""
     header = hdus[0].header
-    if header.get("STATEVER") != VERSION:
-        raise ValueError(f"it was made by {header.get('CREATOR', 'another program')}, in another version")
     frames = columns_of(hdus["FRAMES"])
     for name in TEXTS:
         frames[name] = [unquote(text, errors="surrogateescape") for text in frames[name].tolist()]
@@ -251,8 +292,9 @@ def sums_of(hdus: fits.HDUList, directory: Path, shape: tuple[int, int], exposur
     table = columns_of(hdus["SUMS"])
     if len(table["places"]) != exposures:
         raise ValueError(f"it has sums of {len(table['places'])} exposures, and {exposures} are needed")
-    for k, row in enumerate(zip(table["places"].tolist(), table["data_sums"].tolist(), strict=True)):
-        yield FiledSums(directory / SUMS_FILE.format(k), shape, *row)
+    checks = table["checks"].view(np.uint64).tolist()
+    for name, places, own in zip(table["file"].tolist(), table["places"].tolist(), checks, strict=True):
+        yield FiledSums(directory / name, shape, places, own)
 
 
 def suspects_of(hdus: fits.HDUList, frames: int) -> Suspects:

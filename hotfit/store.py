@@ -15,7 +15,7 @@ from hotfit.curves import SAMPLES
 from hotfit.errors import HotfitError
 from hotfit.filed import filing
 from hotfit.findings import Findings
-from hotfit.hdus import IMAGES, findings_from, from_hdus
+from hotfit.hdus import IMAGES, findings_from, from_hdus, is_sound
 from hotfit.outputs import MAP_FILE, NOTHING, Extras, write_files
 from hotfit.places import check_output, clear_rubbish, new_directory
 from hotfit.result import DarkFit
@@ -127,8 +127,17 @@ def opened(path: Path, take: Callable):
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", AstropyUserWarning)  # a truncated file is no more than a warning
-            fit = take(fits.open(stream, memmap=False))
+            hdus = fits.open(stream, memmap=False)
+            fit = take(hdus)
+            state = state_beside(path, hdus)
     except Exception as error:  # astropy has no common base for what a damaged file can raise
         reason = " ".join(str(error).split())
         raise HotfitError(f"{path}: is not a whole result of hotfit ({reason}); make it again") from error
-    return replace(fit, state=StateFile(path.parent)) if (path.parent / STATE_FILE).exists() else fit
+    return replace(fit, state=state)
+
+
+def state_beside(path: Path, hdus: fits.HDUList) -> StateFile | None:
+    """The state beside a result, if it has one."""
+    if not (path.parent / STATE_FILE).exists():
+        return None
+    return StateFile(path.parent, hdus[0].header.get("STATEID", ""), is_sound(hdus))

@@ -1,28 +1,53 @@
 """What the pixels of an exposure have gathered, in memory or in a file of the result: see `kernels.Sums`.
 
 A keeper of sums gives rows with `rows`, and takes those of a group that is being made with `put`, in any
-number of threads.
+number of threads. Files are named after what is in them: results that share sums share the file, and where
+one result replaces another, a file of that name is still the same or gone.
 """
 
 import os
+import secrets
 import shutil
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from hotfit.errors import HotfitError
-from hotfit.imagefile import ImageFile, empty, fold, word_sum
+from hotfit.imagefile import ImageFile, empty
 from hotfit.rawio import opened, read_at
 
 IMAGES = {"mean": "PRIMARY", "square": "SQUARE", "moment": "MOMENT", "high": "HIGH"}
 """The HDU of each of the sums; `mean` and `high` are in adu, `square` in adu**2, `moment` in adu s."""
 
 FLOAT32 = np.dtype(np.float32)
+
+SUMS_FILE = "sums_{}.fits"
+
+
+class Checks:
+    """Sums over the words of the images by `kernels.weighted_sum`, added up while rows pass in any order."""
+
+    def __init__(self):
+        self.values, self._pixels, self._lock = [0] * len(IMAGES), 0, threading.Lock()
+
+    def add(self, first: int, band) -> None:
+        """Count rows of pixels (4, pixels) float32, native, from pixel `first` on."""
+        from hotfit import kernels  # and with it the compiler
+
+        parts = [int(kernels.weighted_sum(values.view(np.uint32), first)) for values in band]
+        with self._lock:
+            self.values = [(seen + part) % 2**64 for seen, part in zip(self.values, parts, strict=True)]
+            self._pixels += band[0].size
+
+    def found(self, pixels: int) -> tuple[int, ...] | None:
+        """What was added up; None if it was not of so many pixels."""
+        return tuple(self.values) if self._pixels == pixels else None
 
 
 class HeldSums:
@@ -56,34 +81,37 @@ class HeldSums:
     def check(self) -> None:
         """Nothing can happen to memory."""
 
-    def write(self, path: Path) -> "FiledSums":
+    def write(self, directory: Path) -> "FiledSums":
         """The same sums in a new file."""
-        with SumsFile(path, self.shape) as file:
+        with SumsFile(directory, self.shape) as file:
             file.put(0, self._arrays.reshape(len(IMAGES), -1))
             return file.finish()
 
 
 class SumsFile:
-    """A file of sums that is being made."""
+    """A file of sums that is being made; it gets its name in the end."""
 
-    def __init__(self, path: Path, shape: tuple[int, int]):
-        self.path, self.shape = path, shape
+    def __init__(self, directory: Path, shape: tuple[int, int]):
+        self.path, self.shape, self._checks = directory / f"{secrets.token_hex(8)}.part", shape, Checks()
         self._hdus = [fits.PrimaryHDU(empty(shape, FLOAT32))]
         self._hdus += [fits.ImageHDU(empty(shape, FLOAT32), name=name) for name in list(IMAGES.values())[1:]]
         self._hdus[0].header["IMAGETYP"] = ("dark sums", "of one exposure group, see state.fits")
-        self._file = ImageFile(path, self._hdus)
+        self._file = ImageFile(self.path, self._hdus)
 
     def put(self, first: int, band: np.ndarray) -> None:
         """Take sums (4, pixels) of whole rows from row `first` on; every row once."""
         for name, values in zip(IMAGES.values(), band, strict=True):
             self._file.write(name, first, values)
+        self._checks.add(first * self.shape[1], band)
 
     def finish(self) -> "FiledSums":
         """Write the headers, close the file, and give what reads it."""
         self._file.finish(self._hdus, [])
         self.close()
-        places = [self._file.places[name].data for name in IMAGES.values()]
-        return FiledSums(self.path, self.shape, places, [self._file.sums[name] for name in IMAGES.values()])
+        checks = self._checks.found(self.shape[0] * self.shape[1])
+        digest = blake2b(repr((self.shape, checks)).encode(), digest_size=8).hexdigest()
+        path = self.path.replace(self.path.with_name(SUMS_FILE.format(digest)))
+        return FiledSums(path, self.shape, [self._file.places[name].data for name in IMAGES.values()], checks)
 
     def close(self) -> None:
         """Close the file; nothing can be put any more."""
@@ -104,8 +132,8 @@ class FiledSums:
     path : Path
     shape : tuple of int
         Rows and columns.
-    places, data_sums : sequence of 4 int
-        Where the images begin in the file, in bytes, and their DATASUM.
+    places, checks : sequence of 4 int
+        Where the images begin in the file, in bytes, and what `Checks` finds in them.
 
     Raises
     ------
@@ -113,10 +141,9 @@ class FiledSums:
         If there is no such file, or it is cut short.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], places, data_sums):
-        self.path, self.shape, self._lock = path, shape, threading.Lock()
-        self.places, self.data_sums = tuple(places), tuple(data_sums)
-        self._seen = [(0, 0)] * len(IMAGES)
+    def __init__(self, path: Path, shape: tuple[int, int], places, checks):
+        self.path, self.shape, self._seen = path, shape, Checks()
+        self.places, self.checks = tuple(places), tuple(checks)
         try:
             size = path.stat().st_size
         except OSError as error:
@@ -130,19 +157,16 @@ class FiledSums:
 
         Each row of `out` is contiguous.
         """
-        begin, pixels = first * self.shape[1] * FLOAT32.itemsize, (last - first) * self.shape[1]
+        begin = first * self.shape[1]
         try:
             with opened(self.path) as descriptor:
-                for image, (row, place) in enumerate(zip(out, self.places, strict=True)):
-                    read_at(descriptor, row.view(np.uint8), place + begin)
-                    part = word_sum(row.view(np.uint8), 0)
-                    with self._lock:
-                        seen, total = self._seen[image]
-                        self._seen[image] = seen + pixels, fold(total + part)
+                for row, place in zip(out, self.places, strict=True):
+                    read_at(descriptor, row.view(np.uint8), place + begin * FLOAT32.itemsize)
                     if sys.byteorder == "little":
                         row.byteswap(inplace=True)
         except OSError as error:
             raise damaged(self.path, error) from error
+        self._seen.add(begin, out)
 
     def look(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
         """Write the sums of some runs of rows into `out`, (4, pixels) float32, unchecked."""
@@ -162,27 +186,32 @@ class FiledSums:
 
     def forget(self) -> None:
         """Let the rows that are read from now on be the first."""
-        self._seen = [(0, 0)] * len(IMAGES)
+        self._seen = Checks()
 
     def check(self) -> None:
         """Raise HotfitError if the rows, each read once since `forget`, are not as written."""
-        for expected, (pixels, found) in zip(self.data_sums, self._seen, strict=True):
-            if pixels != self.shape[0] * self.shape[1] or found != expected:
-                raise damaged(self.path, "its checksum differs")
+        if self._seen.found(self.shape[0] * self.shape[1]) != self.checks:
+            raise damaged(self.path, "its checksum differs")
 
-    def write(self, path: Path) -> "FiledSums":
-        """The same file under another name."""
+    def write(self, directory: Path) -> "FiledSums":
+        """The same file in another directory, or in its own."""
+        path = directory / self.path.name
         if path != self.path:
             same_file(self.path, path)
-        return FiledSums(path, self.shape, self.places, self.data_sums)
+        return FiledSums(path, self.shape, self.places, self.checks)
 
 
 def same_file(path: Path, other: Path) -> None:
     """Make `other` a second name of a file that is never changed, or a copy where there are no such names."""
-    with suppress(OSError):
-        os.link(path, other)
+    if other.exists():  # exposures that have gathered the same share a file
         return
-    shutil.copyfile(path, other)
+    try:
+        with suppress(OSError):
+            os.link(path, other)
+            return
+        shutil.copyfile(path, other)
+    except FileNotFoundError as error:
+        raise damaged(path, error) from error
 
 
 def damaged(path: Path, reason) -> HotfitError:

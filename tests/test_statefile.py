@@ -11,10 +11,14 @@ from astropy.io import fits
 import hotfit
 from hotfit import cli, sums
 from hotfit.errors import HotfitError
-from hotfit.statefile import StateFile
 from hotfit.sums import HeldSums
 
 SHAPE = (60, 70)
+
+
+def sums_file(directory, k):
+    """The file with the sums of exposure `k`."""
+    return directory / fits.getdata(directory / "state.fits", "SUMS")["file"][k]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def refusal(directory, new):
 def test_read_back(night):
     new, directory = night
     fit = hotfit.fit_darks(list(hotfit.read(directory).frames["file"]), updatable=True)
-    read = StateFile(directory).load(fit)
+    read = hotfit.read(directory).state.load(fit)
     mine = fit.state
     assert read.calibration.noise == mine.calibration.noise
     assert read.calibration.doubts == mine.calibration.doubts
@@ -82,25 +86,51 @@ def spoil(path, offset, bits=0x10):
 @pytest.mark.parametrize("place", [0, 2, 3])
 def test_damaged_sums(result, place):
     directory, new = result
-    path = directory / "sums_2.fits"
+    path = sums_file(directory, 2)
     with fits.open(path) as hdus:
         offset = hdus[place].fileinfo()["datLoc"]
     spoil(path, offset + 4 * 1234 + 2)
-    assert "sums_2.fits: cannot be used for updates (its checksum differs)" in refusal(directory, new)
+    assert f"{path}: cannot be used for updates (its checksum differs)" in refusal(directory, new)
 
 
-@pytest.mark.parametrize("name", ["state.fits", "sums_1.fits"])
-def test_cut_short(result, name):
+def test_blocks_that_changed_places(result):
+    """The checksums of FITS do not see it, in sums and state alike."""
     directory, new = result
-    content = (directory / name).read_bytes()
-    (directory / name).write_bytes(content[: len(content) // 2])
-    assert name in refusal(directory, new)
+    path = sums_file(directory, 1)
+    content = bytearray(path.read_bytes())
+    content[2880:6976], content[6976:11072] = content[6976:11072], content[2880:6976]
+    path.write_bytes(content)
+    with fits.open(path, checksum=True) as hdus:
+        assert hdus[0].data.size
+    assert f"{path}: cannot be used for updates (its checksum differs)" in refusal(directory, new)
+
+
+def test_samples_that_changed_places(result):
+    directory, new = result
+    path = directory / "state.fits"
+    with fits.open(path) as hdus:
+        place = hdus["SUSPECTS"].fileinfo()["datLoc"]
+    content = bytearray(path.read_bytes())
+    one, other = (slice(place + offset, place + offset + 4) for offset in (8, 40))
+    content[one], content[other] = content[other], content[one]
+    path.write_bytes(content)
+    assert "state.fits: cannot be used for updates (it belongs to another result)" in refusal(directory, new)
+
+
+@pytest.mark.parametrize("k", [None, 1])
+def test_cut_short(result, k):
+    directory, new = result
+    path = directory / "state.fits" if k is None else sums_file(directory, k)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert str(path) in refusal(directory, new)
 
 
 def test_a_file_is_missing(result):
     directory, new = result
-    (directory / "sums_0.fits").unlink()
-    assert "sums_0.fits: cannot be used for updates (No such file" in refusal(directory, new)
+    path = sums_file(directory, 0)
+    path.unlink()
+    assert f"{path}: cannot be used for updates (No such file" in refusal(directory, new)
 
 
 @pytest.mark.parametrize("offset", [3000, 9000, -2870])
@@ -140,8 +170,38 @@ def test_sums_of_another_result(result, tmp_path):
     directory, new = result
     names = list(hotfit.read(directory).frames["file"])
     hotfit.fit_darks(names, updatable=True).update(new[0]).write(tmp_path / "other")
-    shutil.copy(tmp_path / "other" / "sums_0.fits", directory)
-    assert "sums_0.fits: cannot be used for updates (its checksum differs)" in refusal(directory, new)
+    path = sums_file(directory, 0)
+    shutil.copy(sums_file(tmp_path / "other", 0), path)
+    assert f"{path}: cannot be used for updates (its checksum differs)" in refusal(directory, new)
+
+
+@pytest.mark.parametrize("options", [{"gain": 1.4}, {"saturation": 20_000.0}])
+def test_state_of_other_options(result, tmp_path, options):
+    """Same frames, same names: still another fit."""
+    directory, new = result
+    hotfit.fit_darks(list(hotfit.read(directory).frames["file"]), updatable=True, **options).write(
+        tmp_path / "other"
+    )
+    for path in (tmp_path / "other").iterdir():
+        if path.name.startswith(("state", "sums")):
+            shutil.copy(path, directory)
+    assert "state.fits: cannot be used for updates (it belongs to another result)" in refusal(directory, new)
+
+
+@pytest.mark.parametrize("what", ["BIASSUB", "TOLERANC", "CURVES"])
+def test_a_damaged_result(result, what):
+    """Its numbers are needed for updates; what hotfit.read takes them for is not asked."""
+    directory, new = result
+    path = directory / "dark_current.fits"
+    with fits.open(path) as hdus:
+        table = hdus["CURVES"].fileinfo()["datLoc"]
+    content = bytearray(path.read_bytes())
+    place = table + 5 if what == "CURVES" else content.index(what.encode()) + 29
+    content[place] = {"F": "T", "1": "2"}.get(chr(content[place]), "\x40").encode()[0]
+    path.write_bytes(content)
+    assert f"{directory}: cannot be used for updates (the checksums of its result differ)" in refusal(
+        directory, new
+    )
 
 
 def test_a_pedestal_of_floats(tmp_path):
@@ -151,7 +211,7 @@ def test_a_pedestal_of_floats(tmp_path):
     values = np.random.default_rng(1).normal(1000, 5, (4, 35)).astype(np.float32)
     held.put(0, values[:, :15])
     held.put(3, values[:, 15:])
-    filed = held.write(tmp_path / "sums_0.fits")
+    filed = held.write(tmp_path)
     for keeper in (held, filed):
         out = np.empty((4, 20), np.float32)
         keeper.rows(3, 7, out)
@@ -164,7 +224,9 @@ def test_a_pedestal_of_floats(tmp_path):
     filed.forget()
     with pytest.raises(HotfitError, match="its checksum differs"):
         filed.check()  # nothing was read since
-    with fits.open(tmp_path / "sums_0.fits", checksum=True) as hdus:
+    assert [path.name for path in tmp_path.iterdir()] == [filed.path.name]
+    assert held.write(tmp_path).path == filed.path
+    with fits.open(filed.path, checksum=True) as hdus:
         for name, expected in zip(sums.IMAGES.values(), values, strict=True):
             np.testing.assert_array_equal(hdus[name].data.ravel(), expected)
 
@@ -220,8 +282,7 @@ def test_updatable_from_the_command_line(night, capsys, tmp_path):
     names = hotfit.read(directory).frames["file"]
     assert run(capsys, *names, "-o", tmp_path / "out", "--updatable", "-q")[0] == 0
     for k in range(3):
-        name = f"sums_{k}.fits"
-        mine, theirs = fits.open(directory / name), fits.open(tmp_path / "out" / name)
+        mine, theirs = (fits.open(sums_file(folder, k)) for folder in (directory, tmp_path / "out"))
         with mine, theirs:
             for one, other in zip(mine, theirs, strict=True):
                 np.testing.assert_array_equal(one.data, other.data)

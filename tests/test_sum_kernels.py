@@ -126,3 +126,13 @@ def test_shifted_offsets_move_the_intercept_alone():
     warm = ~odd & (maps.intercept - 4 < calibration.noise.floor)
     np.testing.assert_allclose(shifted.intercept[warm], maps.intercept[warm] - 4, atol=0.02)
     np.testing.assert_allclose(shifted.rate[warm], maps.rate[warm], rtol=1e-3, atol=1e-4)
+
+
+def test_weighted_sums_add_up_and_see_what_changes_places():
+    words = np.random.default_rng(5).integers(0, 1 << 32, 3000, dtype=np.uint32)
+    expected = sum(place * word for place, word in enumerate(words.tolist(), start=1)) % 2**64
+    with np.errstate(over="ignore"):  # modulo is meant
+        parts = [int(kernels.weighted_sum(words[first : first + 1000], first)) for first in (0, 1000, 2000)]
+        turned = int(kernels.weighted_sum(np.roll(words, 7), 0))
+    assert sum(parts) % 2**64 == expected
+    assert turned != expected

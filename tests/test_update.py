@@ -293,12 +293,51 @@ def test_through_files(base, names, tmp_path):
     assert_same(mine, theirs)
     assert list(mine.notes) == list(theirs.notes)
     mine.write(tmp_path / "two")
-    unchanged, changed = (f"two/sums_{k}.fits" for k in (0, 4))
-    assert (tmp_path / unchanged).stat().st_ino == (tmp_path / "one/sums_0.fits").stat().st_ino
-    assert (tmp_path / changed).stat().st_ino != (tmp_path / "one/sums_4.fits").stat().st_ino
+    one, two = (
+        {path.name: path.stat().st_ino for path in sums_in(tmp_path / name)} for name in ("one", "two")
+    )
+    assert len(one) == len(two) == 5
+    assert len(one.items() & two.items()) == len(one.keys() & two.keys()) == 4
     assert_same(hotfit.read(tmp_path / "two").remove(new), theirs.remove(new))
     mine.reflag(tolerance=0.05).write(tmp_path / "one", overwrite=True)
     assert len(hotfit.read(tmp_path / "one").update(numbered(names, 8)).frames) == 36
+
+
+def sums_in(directory):
+    return sorted(directory.glob("sums_*.fits"))
+
+
+def test_a_fit_outlives_the_result_it_was_read_from(names, tmp_path):
+    """New exposures move the sums of others; what is written in the place of a result leaves it usable."""
+    some = [name for name in names if "0300s" not in name]
+    hotfit.fit_darks(numbered(some, *range(1, 7)), updatable=True).write(tmp_path / "camera")
+    fit = hotfit.read(tmp_path / "camera")
+    fit = fit.update(numbered(names, *range(1, 7), of="0300s"))
+    fit.write(tmp_path / "camera", overwrite=True)
+    expected = hotfit.read(tmp_path / "camera").update(numbered(names, 7))
+    assert_same(fit.update(numbered(names, 7)), expected)
+    fit.write(tmp_path / "backup")
+    assert_same(hotfit.read(tmp_path / "backup").update(numbered(names, 7)), expected)
+    fit.reflag(tolerance=0.05).write(tmp_path / "camera", overwrite=True)
+    assert len(hotfit.read(tmp_path / "camera").update(numbered(names, 7)).frames) == 35
+
+
+def test_two_updates_of_one_fit(base, names, tmp_path):
+    base.write(tmp_path / "camera")
+    read = hotfit.read(tmp_path / "camera")
+    one, same, other = (
+        read.update(name) for name in (*numbered(names, 7, 8, of="0300s"), *numbered(names, 7, of="1000s"))
+    )
+    one.write(tmp_path / "camera", overwrite=True)
+    same.write(tmp_path / "other")
+    new = numbered(names, 8, of="0600s")
+    assert_same(hotfit.read(tmp_path / "other").update(new), same.update(new))
+    told = refusal(other.write, tmp_path / "lost")  # its sums of 300 s were in the camera's result alone
+    assert "cannot be used for updates (No such file" in told
+    told = refusal(read.write, tmp_path / "lost")
+    assert "state.fits: is not that of this fit any more" in told
+    assert not (tmp_path / "lost").exists()
+    assert "belongs to another result" in refusal(read.update, new)
 
 
 def test_an_update_can_be_tried_again(base, names, tmp_path):
@@ -326,11 +365,13 @@ def test_without_links(base, tmp_path, monkeypatch):
     base.write(tmp_path / "one")
     monkeypatch.setattr("os.link", no_link)
     hotfit.read(tmp_path / "one").write(tmp_path / "two")
-    for k in range(5):
-        name = f"sums_{k}.fits"
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    with fits.open(tmp_path / "two" / "sums_0.fits", checksum=True) as hdus:
-        assert hdus["MOMENT"].shape == SHAPE
+    assert len(sums_in(tmp_path / "one")) == 5
+    for path in sums_in(tmp_path / "one"):
+        copy = tmp_path / "two" / path.name
+        assert path.read_bytes() == copy.read_bytes()
+        assert path.stat().st_ino != copy.stat().st_ino
+        with fits.open(copy, checksum=True) as hdus:
+            assert hdus["MOMENT"].shape == SHAPE
 
 
 # --- files that are gone
