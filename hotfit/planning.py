@@ -35,6 +35,11 @@ class Plan(NamedTuple):
     mates: list[int | None]  # exposure of the old state that each exposure of the new one was
     look: Look  # some sums of the old state
 
+    @property
+    def staying(self) -> np.ndarray:
+        """(N,) bool: the frames of the old state that are in the new one: all of them, or no other joins."""
+        return np.isin(np.arange(len(self.old.darks.frames)), self.source)
+
 
 def plan_to_join(old: State, moving: DarkSet) -> tuple[Plan, tuple[str, ...]]:
     """Let frames join; returns the plan, and notes.

@@ -84,7 +84,7 @@ class BandFit:
         """
         band, columns = self.maps.band(first, last), self.plan.new.darks.shape[1]
         sums = self.sums_of(first, last, room)
-        earlier = {k: sums[:, k].copy() for k in self.keepers}
+        staying = {k: sums[:, k].copy() for k in self.keepers} if self.plan.staying.all() else {}
         for frame, k, joining in self.moves:
             kernels.add_frame(samples, frame, start, joining, kernels.Sums(*sums), k)
         for k, keeper in self.keepers.items():
@@ -93,7 +93,7 @@ class BandFit:
         frames = len(self.plan.new.darks.frames)
         terms = self.shift, self.longest
         kernels.fit_sums(kernels.Sums(*sums), *terms, *self.shared[1:], frames, kernels.Maps(**band), doubt)
-        suspects = self.samples_of(first, doubt, earlier, sums, samples[:, start : start + doubt.size])
+        suspects = self.samples_of(first, doubt, sums, staying, samples[:, start : start + doubt.size])
         own = self.fit_suspects(suspects, band, suspects.index - first * columns)
         self.maps.put(first, band)
         return own, suspects
@@ -109,18 +109,21 @@ class BandFit:
                 self.plan.old.sums[mate].rows(first, last, sums[:, k])
         return sums
 
-    def samples_of(self, first: int, doubt, earlier, sums, moving) -> Suspects:
-        """All samples of the suspects of a band; `moving` (n, pixels) are those of the moving frames."""
+    def samples_of(self, first: int, doubt, sums, staying, moving) -> Suspects:
+        """All samples of the suspects of a band; `moving` (n, pixels) are those of the moving frames.
+
+        `staying` has the sums of the frames that stay, by exposure, where others have joined `sums`.
+        """
         plan = self.plan
         begin = first * plan.new.darks.shape[1]
         known = plan.old.suspects.within(begin, begin + doubt.size)
         doubt[known.index - begin] = False
         fresh = np.flatnonzero(doubt)
         if fresh.size:
-            before = sums[:, :, fresh]
-            for k, own in earlier.items():
-                before[:, k] = own[:, fresh]
-            known = in_order([known, self.witness.suspects(fresh + begin, before, plan.mates)])
+            own = sums[:, :, fresh]
+            for k, before in staying.items():
+                own[:, k] = before[:, fresh]
+            known = in_order([known, self.witness.suspects(fresh + begin, own, plan.mates)])
         new = moving[:, known.index - begin][plan.moving.order].T.astype(np.float32)
         return known._replace(counts=np.concatenate([known.counts, new], axis=1)[:, plan.source])
 

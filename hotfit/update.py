@@ -123,7 +123,7 @@ def carried_out(plan: Plan, base, keep, rules: dict, notes, *, workers, memory, 
     kept = [note for note in base.notes if note not in {*untested(base), *before}]
     rules = replace(base.rules, **rules)
     draft = draft_of(darks, calibration, rules, base.bias_subtracted, (*kept, *calibration.doubts, *notes))
-    maps, witness = keep(draft), Witness(plan.old)
+    maps, witness = keep(draft), Witness(plan.old, plan.staying)
     try:
         with nullcontext() if compiling is None else when_compiling(compiling):
             state, counts = refit(plan, witness, maps, workers, memory, progress)

@@ -1,7 +1,7 @@
 """Samples of pixels that have just become suspect, from the frames that are in the fit already.
 
-They are read from their files where these still are what they were. Where not, the sums stand in for them: as
-many samples of each exposure with the same mean and the same scatter, and, where the highest of them was
+They are read from their files where these still are what they were. Where some are not, others stand in for
+them: as many samples of each exposure as bring it to its mean and its scatter, or, where the highest was
 saturated, that one. By them a new outlier is told from a pixel that no longer repeats itself, but not which
 of the old samples was one.
 """
@@ -19,49 +19,56 @@ from hotfit.errors import HotfitError
 from hotfit.readers import FileRows
 from hotfit.state import State, Suspects, fingerprints
 
+UNREAD = "cannot be read again as it was"
+"""In the note on such a frame."""
+
 
 class Witness:
-    """Gives samples of the frames of a state; its files are opened when the first are asked for.
+    """Gives samples of frames of a state; their files are opened when the first are asked for.
+
+    Parameters
+    ----------
+    state : State
+    staying : (N,) bool array
+        Its frames that are asked for: those that do not leave.
 
     Attributes
     ----------
-    missing : str
-        Why files could not be used, "" if they could, or were not asked for.
+    missing : list of str
+        Frames that cannot be read as they were: known when the first samples have been asked for.
     asked : int
         Pixels that were asked for.
     """
 
-    def __init__(self, state: State):
-        self.state, self.missing, self.asked = state, "", 0
-        self._lock, self._darks, self._mapped = threading.Lock(), None, []
+    def __init__(self, state: State, staying: np.ndarray):
+        self.state, self.staying, self.missing, self.asked = state, staying, [], 0
+        self._lock, self._darks, self._mapped, self._here = threading.Lock(), None, [], None
 
     def suspects(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> Suspects:
-        """Pixels (P,), counted row by row, with their samples.
+        """Pixels (P,), counted row by row, with their samples; those of frames that leave are nan.
 
-        `sums` (4, exposures, P) float32 are theirs; `mates` has the exposure of the state that each is.
+        `sums` (4, exposures, P) float32 are theirs, of the frames that stay; `mates` has the exposure of the
+        state that each is.
         """
         with self._lock:
             self.asked += index.size
-            if self._darks is None and not self.missing:
+            if self._here is None:
                 self._open()
-        if self._darks is None:
-            return Suspects(index, equivalent(self.state, sums, mates), np.ones(index.size, np.bool_))
-        if self._mapped:
-            counts = np.empty((len(self._mapped), index.size), np.float32)
-            for own, stored, frame in zip(counts, self._mapped, self._darks.frames, strict=True):
-                frame.reader.coding.decode(stored[index], own)
-            counts = counts.T
-        else:
-            counts = self._darks.pixels(*np.divmod(index, self.state.darks.shape[1])).astype(np.float32)
-        return Suspects(index, counts, np.zeros(index.size, np.bool_))
+        counts = np.full((index.size, self._here.size), np.nan, np.float32)
+        if self._darks is not None:
+            counts[:, self._here] = self._read(index)
+        if self.missing:
+            stand_in(counts, self.state, sums, mates, self._here, self.staying & ~self._here)
+        return Suspects(index, counts, np.full(index.size, bool(self.missing)))
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the pixels that were asked for."""
         if not (self.asked and self.missing):
             return ()
+        others = len(self.missing) - 1
         return (
-            f"{self.missing}: the earlier samples of {self.asked} pixels with a new outlier cannot be read "
-            "again; they are judged by the sums of these, and flagged UNRELIABLE_ERROR",
+            f"{self.missing[0]}: {UNREAD}{f', nor {others} more frames' * (others > 0)}: of {self.asked} "
+            "pixels with an outlier sums stand in for samples; they are flagged UNRELIABLE_ERROR",
         )
 
     def close(self) -> None:
@@ -69,28 +76,58 @@ class Witness:
         if self._darks is not None:
             self._darks.close()
 
+    def _read(self, index: np.ndarray) -> np.ndarray:
+        """Samples (P, frames that are here) of pixels, counted row by row."""
+        if not self._mapped:
+            return self._darks.pixels(*np.divmod(index, self.state.darks.shape[1]))
+        counts = np.empty((len(self._mapped), index.size), np.float32)
+        for own, stored, frame in zip(counts, self._mapped, self._darks.frames, strict=True):
+            frame.reader.coding.decode(stored[index], own)
+        return counts.T
+
     def _open(self) -> None:
-        state = self.state
-        gone = [path for path in state.paths if not (path and Path(path).is_file())]
-        if gone:
-            self.missing = gone[0] or "frames in memory"
-            return
+        """Open the files that are what they were, and say which are not."""
+        here = self.staying & [bool(path) and Path(path).is_file() for path in self.state.paths]
         try:
-            darks = reopened(state, np.ones(len(state.paths), bool))
-            now = fingerprints(darks)
-        except HotfitError as error:
-            self.missing = str(error)
-            return
-        pairs = zip(state.paths, state.fingerprints, now, strict=True)
-        changed = [path for path, was, own in pairs if was != own]
-        if changed:
-            darks.close()
-            self.missing = f"{changed[0]} is not what it was"
-            return
-        self._darks = darks
+            here = self._opened(here)
+        except HotfitError:  # which of them is it?
+            alone = np.eye(here.size, dtype=bool)
+            here = here & [known and self._can_open(one) for known, one in zip(here, alone, strict=True)]
+            here = self._opened(here)
+        self.missing = [
+            self.state.paths[i] or self.state.darks.frames[i].name
+            for i in np.flatnonzero(self.staying & ~here)
+        ]
+        self._here = here
         with suppress(OSError):  # some network drives map no files
-            if is_plain(darks):
-                self._mapped = [frame.reader.mapped() for frame in darks.frames]
+            if self._darks is not None and is_plain(self._darks):
+                self._mapped = [frame.reader.mapped() for frame in self._darks.frames]
+
+    def _can_open(self, which: np.ndarray) -> bool:
+        with suppress(HotfitError):
+            self._opened(which)
+            return True
+        return False
+
+    def _opened(self, which: np.ndarray) -> np.ndarray:
+        """Open those frames; returns which of them, (N,) bool, are what they were: no other stays open."""
+        self.close()
+        self._darks = None
+        while which.any():
+            darks = reopened(self.state, which)
+            same = [
+                was == now
+                for was, now in zip(
+                    np.array(self.state.fingerprints)[which], fingerprints(darks), strict=True
+                )
+            ]
+            if all(same):
+                self._darks = darks
+                break
+            darks.close()
+            which = which.copy()
+            which[which] = same
+        return which
 
 
 def reopened(state: State, which: np.ndarray) -> DarkSet:
@@ -100,7 +137,8 @@ def reopened(state: State, which: np.ndarray) -> DarkSet:
     if is_plain(members):
         return members
     paths = np.array(state.paths)[which].tolist()
-    found = find_darks(paths, exposure=members.exposure.tolist(), **state.darks.options._asdict())
+    options = {**state.darks.options._asdict(), "temperature_tolerance": state.darks.temperature_tolerance}
+    found = find_darks(paths, exposure=members.exposure.tolist(), **options)
     darks = next(iter(found.images.values())).assemble(own=True)
     place = {frame.name: index for index, frame in enumerate(darks.frames)}
     if set(place) != set(paths):
@@ -114,26 +152,63 @@ def is_plain(darks: DarkSet) -> bool:
     return all(isinstance(frame.reader, FileRows) for frame in darks.frames)
 
 
-def equivalent(state: State, sums: np.ndarray, mates: list[int | None]) -> np.ndarray:
-    """Samples (P, N) float32 adu that have the sums (4, exposures, P) of some pixels."""
-    counts = np.full((sums.shape[2], len(state.darks.frames)), np.nan, np.float32)
-    level = state.calibration.detector.saturation
-    for (mean, square, _, high), mate in zip(sums.transpose(1, 0, 2), mates, strict=True):
-        if mate is None:
+def stand_in(counts, state: State, sums, mates: list[int | None], here, missing) -> None:
+    """Fill in the samples (P, N) of the frames that are missing, so that pixels have their sums.
+
+    `here` and `missing` are (N,) bool; sums (4, exposures, P) are of the frames of both. Of an exposure that
+    lacks but one or two frames the samples are what they were.
+    """
+    group, level = state.darks.group, state.calibration.detector.saturation
+    weight, offset = state.darks.n_combined.astype(float), state.own_offset
+    x = state.own_scale * state.darks.group_exposure[group]
+    for (mean, square, moment, high), mate in zip(sums.transpose(1, 0, 2).astype(float), mates, strict=True):
+        gone, known = (np.flatnonzero(which & (group == mate)) for which in (missing, here))
+        if mate is None or gone.size == 0:
             continue
-        of_group = np.flatnonzero(state.darks.group == mate)
-        offset = state.own_offset[of_group].astype(np.float32)
-        pattern = spread(state.darks.n_combined[of_group]).astype(np.float32)
-        own = mean[:, None] + pattern * np.sqrt(np.maximum(square, 0))[:, None] + offset
-        full = high + offset.max() >= level
-        own[full] = high[full, None] + offset
-        counts[:, of_group] = own
-    return counts
+        both = np.append(known, gone)
+        reach = x - np.average(x[both], weights=weight[both])
+        away = counts[:, known] - offset[known] - mean[:, None]
+        share, slant = weight[gone].sum(), np.average(reach[gone], weights=weight[gone])
+        middle = -(away @ weight[known]) / share
+        square = square - away**2 @ weight[known] - share * middle**2
+        moment = moment - away @ (weight * reach)[known] - share * slant * middle
+        departure = departures(weight[gone], reach[gone] - slant, square, moment)
+        own = (mean + middle)[:, None] + departure + offset[gone]
+        full = high + offset[both].max() >= level
+        full &= ~(counts[:, known] >= level).any(axis=1)
+        own[full] = high[full, None] + offset[gone]
+        counts[:, gone] = own
 
 
-def spread(weight: np.ndarray) -> np.ndarray:
-    """Departures (n,) from a mean of that weights, whose weighted squares add up to 1; 0 for one frame."""
-    turns = np.where(np.arange(weight.size) % 2, -1.0, 1.0)
-    turns -= np.average(turns, weights=weight)
-    total = (weight * turns**2).sum()
-    return turns / np.sqrt(total) if total > 0 else turns
+def departures(weight, x, square, moment) -> np.ndarray:
+    """Departures (P, n) from a mean with these sums (P,) of weighted squares, and of weighted x times them.
+
+    The weighted mean of x is 0. Two frames have no freedom but a sign; of one, no departure.
+    """
+    squares, size = np.maximum(square, 0), weight.size
+    flat = np.sqrt(weight) / np.sqrt(weight.sum())
+    along = np.sqrt(weight) * x
+    long = np.linalg.norm(along)
+    if size == 1:
+        return np.zeros((squares.size, 1))
+    slanted = long > 1e-9 * np.abs(x).sum()
+    base = [flat, along / long] if slanted else [flat]
+    tilt = np.clip(moment / long, -np.sqrt(squares), np.sqrt(squares)) if slanted else np.zeros(squares.size)
+    if size == 2 and slanted:
+        tilt = np.copysign(np.sqrt(squares), moment)
+    across = beside(base, np.sqrt(weight) * np.where(np.arange(size) % 2, -1.0, 1.0))
+    found = np.sqrt(np.maximum(squares - tilt**2, 0))[:, None] * across
+    if slanted:
+        found += tilt[:, None] * base[1]
+    return found / np.sqrt(weight)
+
+
+def beside(base, wanted) -> np.ndarray:
+    """A vector of length 1 at right angles to those of `base`, near the one wanted; 0 if there is none."""
+    for vector in (wanted, *np.eye(wanted.size)):
+        rest = vector / np.linalg.norm(vector)
+        for each in base:
+            rest = rest - (rest @ each) * each
+        if np.linalg.norm(rest) > 1e-3:
+            return rest / np.linalg.norm(rest)
+    return np.zeros(wanted.size)

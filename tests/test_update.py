@@ -15,7 +15,7 @@ from hotfit.errors import HotfitError
 from hotfit.flags import DQ
 from hotfit.maps import TYPES
 from hotfit.state import State, Suspects, in_order
-from hotfit.witness import equivalent, spread
+from hotfit.witness import UNREAD, departures, stand_in
 
 SHAPE = (160, 200)
 MAPS = [name for name in TYPES if name != "dq"]
@@ -410,7 +410,7 @@ def test_a_new_cosmic_ray(moved, hit, gone):
     assert (new.n_dropped[y, x] == 1).all()
     assert not new.mask[y, x].any()
     assert np.abs((new.rate - full.rate) / full.rate_error)[y, x].max() < 0.05
-    noted = [note for note in new.notes if "cannot be read again" in note]
+    noted = [note for note in new.notes if UNREAD in note]
     assert len(noted) == gone
     assert all("moved" in note and "pixels" in note for note in noted)
     assert (((new.dq[y, x] & DQ.UNRELIABLE_ERROR) != 0) == gone).all()
@@ -445,7 +445,7 @@ def test_files_that_changed_are_not_believed(moved, hit, change):
     content = path.read_bytes()
     path.write_bytes(content[:2880] + bytes(len(content) - 2880) if change == "bytes" else content[:9000])
     new = fit.update(hit[0])
-    assert any(path.name in note and "cannot be read again" in note for note in new.notes)
+    assert any(path.name in note and UNREAD in note for note in new.notes)
     assert not new.mask[hit[1]].any()
 
 
@@ -465,11 +465,22 @@ def test_a_new_saturation_level(moved, names, gone):
     assert "saturation=-1" in refusal(fit.update, numbered(names, 7), saturation=-1)
 
 
-def test_equivalent_samples_have_the_sums(base):
+@pytest.mark.parametrize("gone", [1, 2, 4, 6])
+def test_samples_that_stand_in_have_the_sums(base, gone):
+    """Of one or two frames of an exposure they are what they were."""
     state = base.state
     place = np.arange(0, base.dq.size, 37)
+    plain = ~np.isin(place, state.suspects.index)
+    place = place[plain]
     sums = np.stack(list(sums_of(state)), axis=1)[:, :, place]
-    counts = equivalent(state, sums, list(range(5)))
+    read = np.stack([fits.getdata(path).ravel()[place] for path in state.paths], axis=1).astype(np.float32)
+    missing = np.arange(30) % 6 < gone
+    counts = np.where(missing, np.nan, read)
+    stand_in(counts, state, sums, list(range(5)), ~missing, missing)
+    np.testing.assert_array_equal(counts[:, ~missing], read[:, ~missing])
+    if gone < 3:
+        timed = state.darks.exposure > 0  # bias frames do not differ in x
+        np.testing.assert_allclose(counts[:, timed], read[:, timed], atol=0.02 if gone == 1 else 0.3)
     y = counts - state.own_offset
     for k in range(5):
         own = y[:, state.darks.group == k].astype(float)
@@ -477,12 +488,40 @@ def test_equivalent_samples_have_the_sums(base):
         np.testing.assert_allclose(own.var(axis=1) * own.shape[1], sums[1, k], rtol=0.01, atol=0.1)
 
 
-@pytest.mark.parametrize("weight", [[1], [1, 1], [1, 1, 1], [4, 1, 1, 2, 9]])
-def test_spread(weight):
-    weight = np.array(weight)
-    departures = spread(weight)
-    assert weight @ departures == pytest.approx(0, abs=1e-12)
-    assert weight @ departures**2 == pytest.approx(min(weight.size - 1, 1))
+@pytest.mark.parametrize("lost", [slice(3, 4), slice(0, None, 5), slice(None)])
+def test_removal_when_other_files_are_gone(names, tmp_path, lost):
+    """What stands in for them has the sums of the frames that stay."""
+    old, new = numbered(names, 1, 2), numbered(names, 3, 4)
+    (tmp_path / "old").mkdir()
+    old = [shutil.copy(name, tmp_path / "old") for name in old]
+    before = hotfit.fit_darks(old, updatable=True)
+    both = before.update(new)
+    for name in old[lost]:
+        Path(name).unlink()
+    after = both.remove(new)
+    quiet = (before.dq == 0) & (after.dq & ~np.uint32(DQ.UNRELIABLE_ERROR) == 0)
+    assert np.count_nonzero(quiet) > 0.9 * quiet.size
+    assert np.abs((after.rate - before.rate) / before.rate_error)[quiet].max() < 0.05
+    assert np.count_nonzero((after.dq ^ before.dq) & ~np.uint32(DQ.UNRELIABLE_ERROR)) < 0.001 * before.dq.size
+    assert any(UNREAD in note for note in after.notes)
+
+
+@pytest.mark.parametrize("weight", [[1], [1, 1], [1, 1, 1], [4, 1, 1, 2, 9], [1] * 6])
+@pytest.mark.parametrize("pattern", ["none", "ramp", "turns"])
+def test_departures(weight, pattern):
+    weight, rng = np.array(weight, float), np.random.default_rng(1)
+    steps = np.arange(weight.size)
+    x = {"none": 0 * steps, "ramp": steps / 50, "turns": steps % 2}[pattern].astype(float)
+    x -= np.average(x, weights=weight)
+    y = rng.normal(0, 7, (50, weight.size))
+    y -= np.average(y, weights=weight, axis=1)[:, None]
+    square, moment = y**2 @ weight, y @ (weight * x)
+    made = departures(weight, x, square, moment)
+    np.testing.assert_allclose(made @ weight, 0, atol=1e-9)
+    np.testing.assert_allclose(made**2 @ weight, square, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(made @ (weight * x), moment, rtol=1e-9, atol=1e-9)
+    if weight.size == 2 and pattern != "none":
+        np.testing.assert_allclose(made, y)
 
 
 def test_suspects_of_some_rows():
