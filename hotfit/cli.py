@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     with suppress(ValueError):  # only the main thread may say so; ending by exception cleans up
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if options.update:
+        if options.update is not None:
             from hotfit.updating import run
         else:
             from hotfit.fitting import run

@@ -13,7 +13,8 @@ from hotfit.findings import Findings, untested
 from hotfit.hdus import images_of
 from hotfit.imagefile import ImageFile
 from hotfit.maps import TYPES, Block, Sample, Typical, stride, typical
-from hotfit.outputs import HDU_NAMES, MAP_FILE, NOTHING, Extras, complete
+from hotfit.outputs import HDU_NAMES, NOTHING, Extras, complete
+from hotfit.places import MAP_FILE
 from hotfit.sums import SumsFile
 
 

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         apart=options.apart,
         exposure_key=options.exposure_key,
         exposure_unit=options.exposure_unit,
-        temperature_tolerance=options.temperature_tolerance,
+        temperature_tolerance=1.0 if options.temperature_tolerance is None else options.temperature_tolerance,
         ext=int(options.ext) if options.ext and options.ext.isdecimal() else options.ext,
         trim=options.trim,
         overscan=options.overscan,

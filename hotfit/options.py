@@ -59,8 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--temperature-tolerance",
         type=not_negative,
         metavar="K",
-        default=1.0,
-        help="largest difference (default: %(default)s)",
+        help="largest difference (default: 1.0)",
     )
     add(
         "--mixed",

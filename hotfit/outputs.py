@@ -18,9 +18,8 @@ from hotfit.flags import DQ, reasons
 from hotfit.hdus import IMAGES, images_of, tables_of
 from hotfit.imagefile import ImageFile, empty
 from hotfit.maps import blocks, in_threads
+from hotfit.places import MAP_FILE
 from hotfit.result import DarkFit
-
-MAP_FILE = "dark_current.fits"
 
 HDU_NAMES = {attribute: name for name, (attribute, _) in IMAGES.items() if name not in ("MASK", "DQ")}
 """The HDUs of the maps that are known before the flags."""

@@ -3,7 +3,7 @@
 Beside DIR a run makes `.DIR.xxxxxxxx.partial`, which holds `new`, the result that is being written, `old`,
 the earlier one while they change places, and `lock`, locked as long as the run lives. A kill leaves in DIR
 the whole old result, the whole new one, or nothing, with the whole old one in `old`. The next run that writes
-DIR removes the rest.
+DIR puts that back, and removes the rest.
 """
 
 import os.path
@@ -24,9 +24,11 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+MAP_FILE = "dark_current.fits"
+
 OWN_FILES = frozenset(
     {
-        "dark_current.fits",
+        MAP_FILE,
         "mask.fits",
         "bad_pixels.ecsv",
         "summary.json",
@@ -42,14 +44,20 @@ OWN_SUMS = re.compile(r"sums_[0-9a-f]+\.fits")
 """beside files of sums."""
 
 
+Mark = frozenset[tuple]
+"""What tells the results in a directory from those of any other run."""
+
+
 @contextmanager
-def new_directory(directory, *, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(directory, *, overwrite: bool = False, replaces: Mark | None = None) -> Iterator[Path]:
     """Make a directory that is complete or absent.
 
     Parameters
     ----------
     directory : path
         Must not exist, unless `overwrite` is set and it holds nothing but an earlier result.
+    replaces : Mark, optional
+        The `mark_of` that earlier result, which another run may not have replaced meanwhile.
 
     Yields
     ------
@@ -68,11 +76,12 @@ def new_directory(directory, *, overwrite: bool = False) -> Iterator[Path]:
         check_output(directory, overwrite=overwrite)
         directory.parent.mkdir(parents=True, exist_ok=True)
         clear_rubbish(directory)
+        check_output(directory, overwrite=overwrite)  # an earlier result may be back in its place
         with workshop(directory) as shop:
             (shop / "new").mkdir()
             yield shop / "new"
             check_output(directory, overwrite=overwrite)
-            exchange(shop, directory)
+            exchange(shop, directory, replaces)
         clear_rubbish(directory, replaced=True)
     except OSError as error:
         if not is_about(error, directory):
@@ -139,11 +148,25 @@ def workshop(directory: Path) -> Iterator[Path]:
         close(shop, directory)
 
 
-def exchange(shop: Path, directory: Path) -> None:
-    """Put the new result in the place of the old one by renames alone."""
+def exchange(shop: Path, directory: Path, replaces: Mark | None = None) -> None:
+    """Put the new result in the place of the old one, by renames alone, if that is the one to replace."""
     if directory.exists():
         directory.rename(shop / "old")
+    if replaces is not None and mark_of(shop / "old") != replaces:
+        raise replaced_meanwhile(directory)
     (shop / "new").rename(directory)
+
+
+def mark_of(directory: Path) -> Mark:
+    """What tells the results in a directory from others; it stays if the directory is renamed."""
+    paths = (*directory.glob(MAP_FILE), *directory.glob(f"*/{MAP_FILE}"))
+    stats = [(path.relative_to(directory), path.stat()) for path in paths]
+    return frozenset((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def replaced_meanwhile(directory: Path) -> HotfitError:
+    """The error for a result that is not the one that was read."""
+    return HotfitError(f"{directory}: another run has replaced this result meanwhile; start again from that")
 
 
 def close(shop: Path, directory: Path) -> None:
@@ -163,10 +186,17 @@ def close(shop: Path, directory: Path) -> None:
 
 
 def clear_rubbish(directory: Path, *, replaced: bool = False) -> None:
-    """Remove what killed runs left beside `directory`: an old result only if `directory` is `replaced`."""
+    """Remove what killed runs left beside `directory`, and put back an old result that none has replaced.
+
+    An old result beside a `directory` that exists is kept until that is `replaced` in its turn.
+    """
     for shop in directory.parent.glob(f".{escape(directory.name)}.{'[0-9a-f]' * 8}.partial"):
         if is_abandoned(shop):
-            shutil.rmtree(shop if replaced else shop / "new", ignore_errors=True)
+            if not directory.exists():
+                with suppress(OSError):
+                    (shop / "old").rename(directory)
+            kept = (shop / "old").exists() and not replaced
+            shutil.rmtree(shop / "new" if kept else shop, ignore_errors=True)
 
 
 def is_abandoned(shop: Path) -> bool:

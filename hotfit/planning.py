@@ -54,8 +54,13 @@ def plan_to_join(old: State, moving: DarkSet) -> tuple[Plan, tuple[str, ...]]:
     joining, places = lasting(moving.frames)
     frames = (*old.darks.frames, *joining)
     source = np.array(sorted(range(len(frames)), key=lambda i: (frames[i].exposure, natural(frames[i].name))))
-    notes = check_set([frames[i] for i in source], (), old.darks.temperature_tolerance, old.darks.options)
-    darks = members_of(old.darks, [frames[i] for i in source])
+    like = replace(
+        old.darks,
+        options=old.darks.options._replace(mixed=either(old.darks.options.mixed, moving.options.mixed)),
+        temperature_tolerance=max(old.darks.temperature_tolerance, moving.temperature_tolerance),
+    )
+    notes = check_set([frames[i] for i in source], (), like.temperature_tolerance, like.options)
+    darks = members_of(like, [frames[i] for i in source])
     mates = old_groups(old.darks, darks, source)
     count = len(old.darks.frames)
     of_moving = darks.group[np.argsort(source)][count:]
@@ -137,6 +142,11 @@ def check_strangers(old: State, moving: DarkSet, prints: tuple[str, ...]) -> Non
             same = "" if frame.name == known[own] else f", as {known[own]}"
             raise HotfitError(f"{frame.name}: is in the fit already{same}; leave it out")
         known[own] = frame.name
+
+
+def either(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of one and the other, each once."""
+    return tuple(dict.fromkeys((*some, *others)))
 
 
 def members_of(old: DarkSet, frames) -> DarkSet:

@@ -16,12 +16,32 @@ from hotfit.errors import HotfitError
 from hotfit.filed import filing
 from hotfit.findings import Findings
 from hotfit.hdus import IMAGES, findings_from, from_hdus, is_sound
-from hotfit.outputs import MAP_FILE, NOTHING, Extras, write_files
-from hotfit.places import check_output, clear_rubbish, new_directory
+from hotfit.outputs import NOTHING, Extras, write_files
+from hotfit.places import (
+    MAP_FILE,
+    check_output,
+    clear_rubbish,
+    mark_of,
+    new_directory,
+    replaced_meanwhile,
+)
 from hotfit.result import DarkFit
 from hotfit.statefile import STATE_FILE, StateFile
 
-__all__ = ["Extras", "check_output", "check_room", "filing", "new_directory", "read", "write", "write_files"]
+__all__ = [
+    "Extras",
+    "check_output",
+    "check_room",
+    "clear_rubbish",
+    "filing",
+    "mark_of",
+    "new_directory",
+    "read",
+    "read_findings",
+    "replaced_meanwhile",
+    "write",
+    "write_files",
+]
 
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for _, dtype in (*IMAGES.values(), IMAGES["MASK"]))
 """Of dark_current.fits and mask.fits."""

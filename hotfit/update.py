@@ -15,7 +15,7 @@ from hotfit.findings import Findings, frame_table, untested
 from hotfit.fit import HeldMaps, checked_workers, draft_of, finish_fit
 from hotfit.jit import when_compiling
 from hotfit.opening import ONLY
-from hotfit.outputs import MAP_FILE
+from hotfit.places import MAP_FILE
 from hotfit.planning import Plan, plan_to_join, plan_to_leave
 from hotfit.refit import refit
 from hotfit.remeasure import remeasured
@@ -77,9 +77,11 @@ def state_of(base: Findings) -> State:
 
 
 def new_frames(frames, state: State, reading: dict) -> FoundDarks:
-    """New frames, read as those of the fit were, but for what `reading` changes."""
-    options = {**state.darks.options._asdict(), **reading}
-    return find_darks(frames, temperature_tolerance=state.darks.temperature_tolerance, **options)
+    """New frames, read as those of the fit were, but for what `reading` changes; `mixed` adds to theirs."""
+    darks, mixed = state.darks, reading.get("mixed", ())
+    options = {**darks.options._asdict(), "temperature_tolerance": darks.temperature_tolerance, **reading}
+    options["mixed"] = (*darks.options.mixed, *([mixed] if isinstance(mixed, str) else mixed))
+    return find_darks(frames, **options)
 
 
 def results_in(directory: Path) -> dict[str, Path]:

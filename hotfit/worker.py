@@ -19,7 +19,7 @@ from typing import NamedTuple
 import hotfit
 from hotfit.darks import Roll
 from hotfit.errors import HotfitError
-from hotfit.outputs import MAP_FILE
+from hotfit.places import MAP_FILE
 from hotfit.recipe import Recipe, fit_into
 from hotfit.wording import frame_terms_of
 

@@ -190,8 +190,19 @@ def dead_run(out, *names):
     return fill(out.parent / f".{out.name}.0123abcd.partial", "lock", *names)
 
 
-def test_what_a_dead_run_left_goes_and_its_old_result_only_when_there_is_a_new_one(out):
+def test_an_old_result_that_a_dead_run_had_moved_is_put_back(out):
+    dead_run(out, f"new/{FILE}", f"old/{FILE}")
+    with pytest.raises(HotfitError, match="out: exists"):
+        make(out, lambda made: pytest.fail("the old result is in the way"))
+    assert tree(out.parent) == {"out": None, f"out/{FILE}": "mine"}
+    make(out, tree, overwrite=True)
+    assert tree(out.parent) == {"out": None}
+
+
+def test_an_old_result_beside_another_goes_when_that_is_replaced(out):
+    """It was replaced, or a user has put something else in its place: who knows?"""
     shop = dead_run(out, f"new/{FILE}", f"old/{FILE}")
+    fill(out, FILE, text="another")
     kept = {"lock": "mine", "old": None, f"old/{FILE}": "mine"}
 
     def work(made):
@@ -199,11 +210,40 @@ def test_what_a_dead_run_left_goes_and_its_old_result_only_when_there_is_a_new_o
         raise HotfitError("bad darks")
 
     with pytest.raises(HotfitError, match="bad darks"):
-        make(out, work)
-    assert [path.name for path in out.parent.iterdir()] == [shop.name]
+        make(out, work, overwrite=True)
     assert tree(shop) == kept
-    make(out, tree)
+    make(out, tree, overwrite=True)
     assert tree(out.parent) == {"out": None}
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "moved"])
+def test_a_result_that_another_run_replaced_meanwhile_stays(out, change):
+    fill(out, FILE, f"CHIP1/{FILE}")
+    mark = places.mark_of(out)
+
+    def work(made):
+        fill(made, FILE, text="second")
+        if change == "replaced":
+            make(out, lambda first: fill(first, FILE, text="first"), overwrite=True)
+        else:
+            out.rename(out.with_name("away"))
+            if change == "removed":
+                shutil.rmtree(out.with_name("away"))
+
+    with (
+        pytest.raises(HotfitError, match="another run has replaced this result"),
+        new_directory(out, overwrite=True, replaces=mark) as made,
+    ):
+        work(made)
+    left = {"out": None, f"out/{FILE}": "first"} if change == "replaced" else {}
+    assert {name: text for name, text in tree(out.parent).items() if not name.startswith("away")} == left
+
+
+def test_a_result_that_nobody_touched_is_replaced(out):
+    fill(out, FILE, f"CHIP1/{FILE}")
+    with new_directory(out, overwrite=True, replaces=places.mark_of(out)) as made:
+        fill(made, FILE, text="second")
+    assert tree(out) == {FILE: "second"}
 
 
 def test_what_has_no_lock_yet_is_dead_too(out):

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 import hotfit
-from hotfit import cli, sums
+from hotfit import cli, sums, updating
 from hotfit.errors import HotfitError
 from hotfit.sums import HeldSums
 
@@ -323,3 +323,80 @@ def test_update_of_nothing(tmp_path, capsys, night):
     code, _, err = run(capsys, "--update", tmp_path / "nowhere", *new)
     assert (code, err.count("\n")) == (1, 1)
     assert "no such file; give a directory that hotfit wrote" in err
+
+
+def test_an_update_without_a_directory(capsys, night):
+    """As of a shell's variable that is not set: not a fit of the new darks alone."""
+    new, _ = night
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--update", "", *new])
+    assert ended.value.code == 2
+    assert "--update: give the directory of an updatable result" in capsys.readouterr().err
+
+
+def test_an_update_of_the_working_directory(result, capsys, monkeypatch):
+    directory, new = result
+    monkeypatch.chdir(directory)
+    assert run(capsys, "--update", ".", *new, "-q")[0] == 0
+    assert len(hotfit.read(directory).frames) == 16
+
+
+def test_a_result_that_is_replaced_during_an_update_stays(result, capsys, monkeypatch):
+    directory, new = result
+    real = updating.update
+
+    def overtaken(*args, **options):
+        if not frames:
+            frames.append(new[1])
+            assert run(capsys, "--update", directory, new[1], "-q")[0] == 0
+        return real(*args, **options)
+
+    frames = []
+    monkeypatch.setattr(updating, "update", overtaken)
+    code, _, err = run(capsys, "--update", directory, new[0], "-q")
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{directory}: another run has replaced this result meanwhile" in err
+    assert set(hotfit.read(directory).frames["file"]) & set(new) == {new[1]}
+    assert len(hotfit.read(directory).update(new[0]).frames) == 14
+
+
+def test_an_update_puts_back_what_a_killed_one_had_moved(result, capsys):
+    directory, new = result
+    shop = directory.parent / f".{directory.name}.0123abcd.partial"
+    shop.mkdir()
+    (shop / "lock").touch()
+    directory.rename(shop / "old")
+    assert run(capsys, "--update", directory, *new, "-q")[0] == 0
+    assert len(hotfit.read(directory).frames) == 16
+    assert not shop.exists()
+
+
+def test_results_of_several_sets_are_updated_one_by_one(night, tmp_path, capsys):
+    new, directory = night
+    names = hotfit.read(directory).frames["file"]
+    for camera in ("red", "blue"):
+        (tmp_path / camera).mkdir()
+        for name in names:
+            shutil.copy(name, tmp_path / camera)
+    cameras, output = (tmp_path / "red", tmp_path / "blue"), tmp_path / "out"
+    assert run(capsys, *cameras, "--apart", "-o", output, "--updatable", "-q")[0] == 0
+    code, _, err = run(capsys, "--update", output, *new, "-q")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "holds the results of several sets of darks" in err
+    assert run(capsys, "--update", output / "red", *new, "-q")[0] == 0
+    assert len(hotfit.read(output / "red").frames) == 16
+
+
+def test_frames_that_differ_where_that_is_allowed(result, capsys):
+    """The options that a refusal names help."""
+    directory, new = result
+    new = [shutil.copy(name, directory.parent) for name in new]
+    for name, key, value in ((new[0], "INSTRUME", "another"), (new[1], "CCD-TEMP", -13.0)):
+        fits.setval(name, key, value=value)
+    for name, option, value in ((new[0], "--mixed", "INSTRUME"), (new[1], "--temperature-tolerance", "9")):
+        code, _, err = run(capsys, "--update", directory, name, "-q")
+        assert code == 1
+        assert option in err
+        assert run(capsys, "--update", directory, name, option, value, "-q")[0] == 0
+    assert run(capsys, "--update", directory, new[2], "-q")[0] == 0
+    assert len(hotfit.read(directory).frames) == 15
