@@ -33,6 +33,9 @@ from hotfit.terms import FrameTerms, frame_terms, quiet_terms
 STEP_SAMPLES = 2_000_000
 """Samples that show the converter's step."""
 
+UNTOLD = "stuck pixels are not told from quiet ones"
+"""In the note that there are too few frames for it."""
+
 FEWEST_PIXELS = 10
 """With fewer there is no noise to measure."""
 
@@ -112,7 +115,7 @@ def calibrate(
         raise HotfitError(f"{darks.shape[0]} x {darks.shape[1]} pixels are too few to measure noise on")
     values = sample_rows(darks)
     check_samples(darks, values)
-    missing = gaps(darks, values)
+    missing = gaps([frame.name for frame in darks.frames], values)
     whole_numbers = darks.dtype == np.uint16 or is_whole(values)
     step = converter_step(values[:, :: max(1, values.size // STEP_SAMPLES)]) if whole_numbers else 0.0
     found = np.fmin(saturation_level(values, darks.group, darks.group_exposure, step), darks.ceiling)
@@ -230,4 +233,4 @@ def stuck_note(stuck: int, frames: int) -> tuple[str, ...]:
     """A note if stuck pixels, which show so many equal samples, need more frames than there are."""
     if frames >= stuck:
         return ()
-    return (f"stuck pixels are not told from quiet ones: that takes {stuck} frames of this noise",)
+    return (f"{UNTOLD}: that takes {stuck} frames of this noise",)

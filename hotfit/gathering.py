@@ -50,7 +50,9 @@ class Gathering:
         frames, paths = lasting(darks.frames)
         return State(
             darks=replace(
-                assemble_members(frames, darks.options, darks.temperature_tolerance), claims=darks.claims
+                assemble_members(frames, darks.options, darks.temperature_tolerance),
+                claims=darks.claims,
+                pedestal=darks.pedestal,
             ),
             calibration=calibration,
             bias_subtracted=self.bias_subtracted,

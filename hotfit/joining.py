@@ -15,9 +15,9 @@ from hotfit.calibrate import Calibration, NoiseModel
 from hotfit.darkset import DarkSet
 from hotfit.lines import Lines, basis, fit_lines
 from hotfit.robust import clipped_mean, median, robust_sigma
-from hotfit.samples import check_frame
+from hotfit.samples import check_frame, gaps
 from hotfit.state import Look, State
-from hotfit.suspects import JUMP, OTHER_RATE
+from hotfit.suspects import JUMP, OTHER_RATE, WIDER, clipped_width
 from hotfit.terms import (
     FEWEST_HOT,
     JITTER,
@@ -81,7 +81,11 @@ def measure_terms(state: State, new: DarkSet, mates: list[int | None], look: Loo
             change = drawn_back(plausible(seen, jitter) if k is None else seen, jitter)
             notes += strange(frame.name, seen, jitter, k)
         offset -= float(change.value) * time * quiet_signal
-        notes += displaced(frame.name, offset, state)
+        notes += [*displaced(frame.name, offset, state, k), *gaps([frame.name], values[None])]
+        if k is not None:
+            signal = max(quiet_signal, 0) * time
+            usual = np.sqrt((noise.read + noise.shot * signal) * (1 / frame.n_combined + reference.share))
+            notes += wider(frame.name, clipped_width(clean[np.isfinite(clean)]), float(usual))
         found.append((offset, error, reference.scale + float(change.value), float(change.error)))
     return Terms(*np.array(found).T, notes=tuple(notes))
 
@@ -153,11 +157,24 @@ def strange(name: str, seen: Change, jitter: float, k: int | None) -> Iterator[s
         )
 
 
-def displaced(name: str, offset: float, state: State) -> Iterator[str]:
-    """Yield a note on a level that no frame of the fit comes near."""
-    usual = float(np.sqrt(np.mean(state.calibration.offset**2)))
-    if abs(offset) > JUMP * max(usual, 1.0):
-        yield f"{name}: its level is {offset:+.3g} adu off the others: light, or another setting"
+def displaced(name: str, offset: float, state: State, k: int | None) -> Iterator[str]:
+    """Yield a note on a level that no frame of the exposure `k` of the fit comes near, or of all others."""
+    offsets, group = state.calibration.offset, state.darks.group
+    of_group = np.array([np.median(offsets[group == each]) for each in range(group[-1] + 1)])
+    step = offset - (0.0 if k is None else of_group[k])
+    usual = offsets if k is None else offsets - of_group[group]
+    if abs(step) > JUMP * max(float(np.sqrt(np.mean(usual**2))), 1.0):
+        others = "the others" if k is None else "the others of its exposure"
+        yield f"{name}: its level is {step:+.3g} adu off {others}: light, or another setting"
+
+
+def wider(name: str, width: float, usual: float) -> Iterator[str]:
+    """Yield a note on quiet pixels that scatter more than noise does, both in adu."""
+    if width > WIDER * usual:
+        yield (
+            f"{name}: its quiet pixels scatter by {width:.3g} adu about the others of its exposure, and by "
+            f"{usual:.3g} are expected to: light, or another pattern"
+        )
 
 
 def fixed(calibration: Calibration, darks: DarkSet, bias_subtracted: bool) -> Calibration:

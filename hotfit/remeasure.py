@@ -1,7 +1,8 @@
-"""Gain and read noise of a fit that frames have joined or left, from the sums of evenly spaced rows.
+"""The detector of a fit that frames have joined or left, from the sums of evenly spaced rows.
 
-The scatter within an exposure is in the sums, and so is that of single frames about the line: what the
-samples show when a set is calibrated (`hotfit.noise`), the sums of all its frames show as well.
+The scatter within an exposure is in the sums, and so is that of single frames about the line, and where they
+stop rising: what the samples show when a set is calibrated (`hotfit.noise`, `hotfit.saturation`), the sums of
+all its frames show as well.
 """
 
 from dataclasses import replace
@@ -10,27 +11,32 @@ import numpy as np
 
 from hotfit import kernels
 from hotfit.calibrate import FEWEST_PIXELS, Calibration, decide_detector, noise_model
-from hotfit.hints import Decision
+from hotfit.hints import Decision, decide_saturation
 from hotfit.lines import fit_lines
 from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals_of, stuck_length
 from hotfit.planning import Plan, moves_of
+from hotfit.saturation import EQUAL, ceiling, highest, level_of, pedestal_and_width, plateaus_of
 from hotfit.state import State
+
+ROUNDING = 0.5
+"""adu**2 that sums of squares of large counts have from float32 alone."""
 
 
 def remeasured(plan: Plan) -> Plan:
     """The plan with detector and noise model as the frames of the new state show them."""
-    sums = moved(plan)
-    whole = np.flatnonzero(whole_pixels(plan.new, sums))
+    samples = plan.moving.sample(plan.look.runs)
+    samples.flags.writeable = False
+    sums = moved(plan, samples)
+    level = level_from(plan.new, sums, highest(samples) if plan.staying.all() else -np.inf)
+    whole = np.flatnonzero(whole_pixels(plan.new, sums, level.value))
     if whole.size < FEWEST_PIXELS:
         return plan
-    calibration = calibrated(plan.new, noise_from(plan.new, sums, whole))
+    calibration = calibrated(plan.new, level, noise_from(plan.new, sums, whole))
     return plan._replace(new=replace(plan.new, calibration=calibration))
 
 
-def moved(plan: Plan) -> np.ndarray:
-    """Sums (4, K, P) of the new state in some rows."""
-    samples = plan.moving.sample(plan.look.runs)
-    samples.flags.writeable = False
+def moved(plan: Plan, samples) -> np.ndarray:
+    """Sums (4, K, P) of the new state in some rows, where the moving frames have these samples."""
     sums = np.empty((4, len(plan.mates), samples.shape[1]), np.float32)
     for k, mate in enumerate(plan.mates):
         if mate is None:
@@ -42,11 +48,52 @@ def moved(plan: Plan) -> np.ndarray:
     return sums
 
 
-def whole_pixels(state: State, sums: np.ndarray) -> np.ndarray:
-    """(P,) bool: pixels without gaps that stay below saturation in all frames."""
+def level_from(state: State, sums: np.ndarray, joined: float) -> Decision:
+    """The saturation level, which is lower than before if the sums show a lower one; a user's stays.
+
+    `joined` is the highest sample of the frames that join, in adu.
+    """
+    before, pedestal = state.calibration.detector, state.darks.pedestal
+    known = np.isfinite(sums[0]).all(axis=0)
+    high = sums[3] + state.own_offset.min()
+    top = max(float(high[:, known].max(initial=0)), joined)
+    level = before.saturation if before.saturation_source == "darks" else np.inf
+    if before.step > 0:
+        level = min(level, ceiling(joined, before.step))
+    level = level_of(plateaus_from(state, sums, high.max(axis=0), top), level, top)
+    given = before.saturation + pedestal if before.saturation_source == "user" else None
+    return decide_saturation(given, state.darks.claims.saturation, level, top, pedestal=pedestal)
+
+
+def plateaus_from(state: State, sums: np.ndarray, high: np.ndarray, top: float) -> np.ndarray:
+    """As `hotfit.saturation.find_plateaus`, from the sums and the highest samples (P,) of pixels."""
+    mean = sums[0]
+    first = mean[0, np.isfinite(mean[0])]
+    pedestal, width = pedestal_and_width(first)
+    width *= np.sqrt(np.bincount(state.darks.group)[0])
+    span = 0.4 * (top - pedestal)
+    if span < 50 * width or len(mean) < 3:
+        return np.empty(0)
+    bright = np.flatnonzero((high > pedestal + span) & np.isfinite(mean).all(axis=0))
+    mean, threshold = mean[:, bright].astype(float), pedestal + span
+    equal = (mean > threshold) & (mean[0] < threshold) & equal_samples(state, sums[1][:, bright])
+    return plateaus_of(mean, state.darks.group_exposure, threshold, span, width, mean[equal])
+
+
+def equal_samples(state: State, square: np.ndarray) -> np.ndarray:
+    """Where all samples of several frames are equal: their squares (K, P) are those of the offsets alone."""
+    group, weight = state.darks.group, state.darks.n_combined
+    mean = np.bincount(group, weight * state.own_offset) / np.bincount(group, weight)
+    alone = np.bincount(group, weight * (state.own_offset - mean[group]) ** 2)
+    several = np.bincount(group) >= EQUAL
+    return several[:, None] & (square < (1.01 * alone + ROUNDING)[:, None])
+
+
+def whole_pixels(state: State, sums: np.ndarray, level: float) -> np.ndarray:
+    """(P,) bool: pixels without gaps that stay below that saturation level in all frames."""
     shift = state.shift.astype(np.float32)[:, None]
     top = (sums[3] - shift).max(axis=0) + state.calibration.offset.max()
-    return np.isfinite(sums[0]).all(axis=0) & (top < state.calibration.detector.saturation)
+    return np.isfinite(sums[0]).all(axis=0) & (top < level)
 
 
 def noise_from(state: State, sums: np.ndarray, whole: np.ndarray) -> NoiseEstimate:
@@ -73,8 +120,8 @@ def noise_from(state: State, sums: np.ndarray, whole: np.ndarray) -> NoiseEstima
     return noise_of(bins, squares_of())
 
 
-def calibrated(state: State, noise: NoiseEstimate) -> Calibration:
-    """The calibration of a state with what the noise says of its detector; what users gave stays."""
+def calibrated(state: State, level: Decision, noise: NoiseEstimate) -> Calibration:
+    """The calibration of a state with what level and noise say of its detector; what users gave stays."""
     before, frames = state.calibration.detector, state.darks.frames
     shown = noise
     if any(frame.master and frame.n_combined == 1 for frame in frames):
@@ -82,7 +129,7 @@ def calibrated(state: State, noise: NoiseEstimate) -> Calibration:
     detector, doubts = decide_detector(
         before.gain if before.gain_source == "user" else None,
         before.read_noise if before.read_noise_source == "user" else None,
-        Decision(before.saturation, before.saturation_source),
+        level,
         state.darks.claims,
         shown,
         before.step,

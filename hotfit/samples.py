@@ -1,5 +1,7 @@
 """The sample of rows that a set is calibrated on: which rows, what is wrong with it, and its whole pixels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hotfit.checks import some_of
@@ -71,11 +73,11 @@ def check_samples(darks: DarkSet, values) -> None:
         )
 
 
-def gaps(darks: DarkSet, values) -> tuple[str, ...]:
-    """A note on frames with many missing samples, which damage makes as well as a mask."""
+def gaps(names: Sequence[str], values) -> tuple[str, ...]:
+    """A note on frames with many missing samples (N, P), which damage makes as well as a mask."""
     if values.dtype == np.uint16:  # holds no nan
         return ()
-    missing = [(np.isnan(row).mean(), frame.name) for frame, row in zip(darks.frames, values, strict=True)]
+    missing = [(np.isnan(row).mean(), name) for name, row in zip(names, values, strict=True)]
     poor = [f"{name} ({share:.2g})" for share, name in missing if share > MANY_GAPS]
     return (f"{some_of(poor)}: this part of the samples is missing",) if poor else ()
 

@@ -67,11 +67,13 @@ def saturation_level(values, group, group_exposure, step: float) -> float:
     A plateau is believed where a pixel stops rising although its own earlier rate promises much more, and
     where it lies among the highest plateaus: a strong roll-off ends lower, and alone.
     """
-    level = np.inf
     top = highest(values)
-    if step > 0:
-        level = ceiling(top, step)
-    plateaus = find_plateaus(values, group, group_exposure)
+    level = ceiling(top, step) if step > 0 else np.inf
+    return level_of(find_plateaus(values, group, group_exposure), level, top)
+
+
+def level_of(plateaus, level: float, top: float) -> float:
+    """Level in adu below the lowest of the plateaus that are full wells, or `level` if that is lower."""
     if plateaus.size:
         wells = plateaus[plateaus > 0.85 * np.quantile(plateaus, 0.9)]
         lowest = float(wells.min())
@@ -92,7 +94,7 @@ def ceiling(top: float, step: float) -> float:
 
 
 def find_plateaus(values, group, group_exposure) -> np.ndarray:
-    """Level in adu at which each stalled pixel stays, lowest group mean after it stopped."""
+    """Level in adu at which each pixel stays that has stalled, or has equal samples; see `plateaus_of`."""
     pedestal, width = pedestal_and_width(known(values[0]))
     span = 0.4 * (highest(values) - pedestal)
     if span < 50 * width or group_exposure.size < 3:
@@ -103,6 +105,16 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     for k, frame in zip(group, values, strict=True):
         mean[k] += frame[bright]
     mean /= np.bincount(group)[:, None]
+    equal = clipped(values, bright, mean, group, threshold)
+    return plateaus_of(mean, group_exposure, threshold, span, width, equal)
+
+
+def plateaus_of(mean, group_exposure, threshold: float, span: float, width: float, equal) -> np.ndarray:
+    """Level in adu at which each stalled pixel stays, lowest group mean after it stopped; and those `equal`.
+
+    `mean` (K, P) is of bright pixels, which reach the `threshold`, so much (`span`) above the pedestal;
+    `width` is the noise of one sample. All in adu.
+    """
     rise = np.diff(mean, axis=0)
     wait = np.diff(group_exposure)[:, None]
     since = mean[1:] - mean[0]
@@ -113,10 +125,9 @@ def find_plateaus(values, group, group_exposure) -> np.ndarray:
     first = np.argmax(stalled, axis=0)
     found = np.flatnonzero(stalled.any(axis=0))
     level = lowest[first[found] + 1, found]
-    level = level[level > threshold]  # a cosmic ray does not stay
+    level = np.append(level[level > threshold], equal)  # a cosmic ray does not stay
     others = ~stalled.any(axis=0)
     short = cut_short(mean[:, others], rise[:, others], promised[:, others], mean[-1].max(initial=0))
-    level = np.concatenate([level, clipped(values, bright, mean, group, threshold)])
     short = short[short > threshold]
     return np.concatenate([level, short]) if level.size + short.size >= FEWEST_CUT else level
 

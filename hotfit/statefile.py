@@ -131,6 +131,7 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
             "FLOOR": (number(noise.floor), "[adu] an intercept above it holds charge"),
             "EXCESS": (state.calibration.excess, "variance of quiet pixels / that of the model"),
             "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
+            "PEDESTAL": (darks.pedestal, "[adu] overscan level that was subtracted"),
             "NSUSPECT": (state.suspects.index.size, "pixels whose samples are all kept"),
             "OPTIONS": quote(json.dumps(options)),
             "CLAIMS": quote(json.dumps(darks.claims)),
@@ -203,7 +204,8 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
         raise ValueError("it belongs to another result")
     darks = darks_of(frames, shape, json.loads(unquote(header["OPTIONS"])))
     said = json.loads(unquote(header["CLAIMS"]))
-    darks = replace(darks, claims=Claims(*(tuple(Claim(*claim) for claim in of_kind) for of_kind in said)))
+    claims = Claims(*(tuple(Claim(*claim) for claim in of_kind) for of_kind in said))
+    darks = replace(darks, claims=claims, pedestal=header["PEDESTAL"])
     group = darks.group
     part = np.asarray(frames["part"])
     calibration = Calibration(

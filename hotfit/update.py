@@ -1,5 +1,6 @@
 """Frames join a fit, or leave it: a new fit at the cost of reading them."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from hotfit.calibrate import UNTOLD, stuck_note
 from hotfit.curves import Curves
 from hotfit.darks import FoundDarks, find_darks
 from hotfit.darkset import DarkSet
 from hotfit.errors import HotfitError
 from hotfit.findings import Findings, frame_table, untested
 from hotfit.fit import HeldMaps, checked_workers, draft_of, finish_fit
+from hotfit.flags import check_number
 from hotfit.jit import when_compiling
 from hotfit.opening import ONLY
 from hotfit.places import MAP_FILE
@@ -21,7 +24,7 @@ from hotfit.refit import refit
 from hotfit.remeasure import remeasured
 from hotfit.state import State
 from hotfit.tracing import told, worst
-from hotfit.witness import Witness, reopened
+from hotfit.witness import UNREAD, Witness, reopened
 
 
 def update(base: Findings, frames, keep=HeldMaps, *, reading, saturation, rules, **machine):
@@ -61,6 +64,8 @@ def remove(base: Findings, frames, keep=HeldMaps, **machine):
     """Let frames leave a fit, by names of its table of frames; parameters as in `update`."""
     state = state_of(base)
     leaving = chosen(state, [frames] if isinstance(frames, str | Path) else frames)
+    if leaving.all():
+        raise HotfitError("frames: are all that this fit has; at least two exposure times must be left")
     gone = [path or "frames in memory" for path in np.array(state.paths)[leaving] if not Path(path).is_file()]
     if gone:
         raise HotfitError(f"{gone[0]}: is not there any more, and leaves only if read again; put it back")
@@ -96,8 +101,7 @@ def with_level(state: State, saturation: float | None) -> State:
     """The state with another saturation level, if one is given."""
     if saturation is None:
         return state
-    if not saturation > 0:
-        raise HotfitError(f"saturation={saturation}: give a number above zero")
+    saturation = check_number("saturation", saturation, 0, np.inf, "a number above zero")
     detector = replace(state.calibration.detector, saturation=saturation, saturation_source="user")
     return replace(state, calibration=replace(state.calibration, detector=detector))
 
@@ -107,6 +111,8 @@ def chosen(state: State, names) -> np.ndarray:
     known = {frame.name: i for i, frame in enumerate(state.darks.frames)}
     known.update({path: i for i, path in enumerate(state.paths) if path})
     leaving = np.zeros(len(state.paths), bool)
+    if not isinstance(names, Iterable) or not all(isinstance(name, str | Path) for name in names):
+        raise HotfitError(f"frames={names!r}: give names of fit.frames['file']")
     for name in names:
         place = known.get(str(name), known.get(str(Path(name).absolute())))
         if place is None:
@@ -119,21 +125,34 @@ def chosen(state: State, names) -> np.ndarray:
 
 def carried_out(plan: Plan, base, keep, rules: dict, notes, *, workers, memory, progress, compiling=None):
     """Fit the new state of a plan, flag it and finish the result."""
-    workers, before = checked_workers(workers, memory), plan.old.calibration.doubts
+    workers = checked_workers(workers, memory)
     plan = remeasured(plan)
     darks, calibration = plan.new.darks, plan.new.calibration
-    kept = [note for note in base.notes if note not in {*untested(base), *before}]
-    rules = replace(base.rules, **rules)
-    draft = draft_of(darks, calibration, rules, base.bias_subtracted, (*kept, *calibration.doubts, *notes))
+    rules, notes = replace(base.rules, **rules), (*still_true(base, plan), *notes)
+    draft = draft_of(darks, calibration, rules, base.bias_subtracted, notes)
     maps, witness = keep(draft), Witness(plan.old, plan.staying)
     try:
         with nullcontext() if compiling is None else when_compiling(compiling):
             state, counts = refit(plan, witness, maps, workers, memory, progress)
     finally:
         witness.close()
-    draft = replace(draft, state=state, notes=(*draft.notes, *witness.notes()))
+    told = witness.notes(np.count_nonzero(state.suspects.stand_in))
+    notes = (*(note for note in notes if not (told and UNREAD in note)), *told)
+    draft = replace(draft, state=state, notes=notes)
     trace = partial(followed, base.curves, plan, state)
     return finish_fit(draft, maps, frame_table(darks, calibration, counts), trace, workers)
+
+
+def still_true(base: Findings, plan: Plan) -> tuple[str, ...]:
+    """The notes of a fit that hold for a new one, and those on its detector."""
+    calibration, frames = plan.new.calibration, plan.new.darks.frames
+    left = {frame.name for frame in plan.old.darks.frames} - {frame.name for frame in frames}
+    gone = tuple(f"{name}{then}" for name in left for then in (": ", " ("))
+    over = {*untested(base), *plan.old.calibration.doubts}
+    kept = [
+        note for note in base.notes if not (note in over or note.startswith(UNTOLD) or note.startswith(gone))
+    ]
+    return (*kept, *calibration.doubts, *stuck_note(calibration.stuck, len(frames)))
 
 
 def followed(before: Curves | None, plan: Plan, state: State, fit: Findings) -> Curves | None:

@@ -61,13 +61,13 @@ class Witness:
             stand_in(counts, self.state, sums, mates, self._here, self.staying & ~self._here)
         return Suspects(index, counts, np.full(index.size, bool(self.missing)))
 
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of the pixels that were asked for."""
+    def notes(self, pixels: int) -> tuple[str, ...]:
+        """What a user should know, if there are frames that were asked for in vain: for so many pixels."""
         if not (self.asked and self.missing):
             return ()
         others = len(self.missing) - 1
         return (
-            f"{self.missing[0]}: {UNREAD}{f', nor {others} more frames' * (others > 0)}: of {self.asked} "
+            f"{self.missing[0]}: {UNREAD}{f', nor {others} more frames' * (others > 0)}: of {pixels} "
             "pixels with an outlier sums stand in for samples; they are flagged UNRELIABLE_ERROR",
         )
 

@@ -465,6 +465,32 @@ def test_a_new_saturation_level(moved, names, gone):
     assert "saturation=-1" in refusal(fit.update, numbered(names, 7), saturation=-1)
 
 
+@pytest.fixture(scope="module")
+def filling(tmp_path_factory):
+    """Names of darks in which wells are full in the longest exposure, and not before."""
+    folder = tmp_path_factory.mktemp("filling") / "darks"
+    hot = {"hot_fraction": 0.01, "hot_slope": 0.6, "max_rate": 100.0, "full_well": 30_000.0}
+    paths, _ = hotfit.simulate.write(
+        folder, shape=SHAPE, repeats=6, exposures=(0, 90, 300, 450, 1000), seed=3, saturated=0, **hot
+    )
+    return [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_wells_that_are_full_in_new_frames_alone(filling, at_once):
+    fit = hotfit.fit_darks([name for name in filling if "1000s" not in name], updatable=True)
+    assert fit.detector.saturation == 65535
+    assert not (fit.dq & DQ.SATURATED).any()
+    new, full = [name for name in filling if "1000s" in name], hotfit.fit_darks(filling)
+    for names in [new] if at_once else new:
+        fit = fit.update(names)
+    assert fit.detector.saturation == pytest.approx(full.detector.saturation, rel=0.01)
+    saturated = (full.dq & DQ.SATURATED) != 0
+    assert np.count_nonzero(saturated) > 20
+    np.testing.assert_array_equal((fit.dq & DQ.SATURATED) != 0, saturated)
+    np.testing.assert_array_equal(fit.mask, full.mask)
+
+
 @pytest.mark.parametrize("gone", [1, 2, 4, 6])
 def test_samples_that_stand_in_have_the_sums(base, gone):
     """Of one or two frames of an exposure they are what they were."""
@@ -636,3 +662,67 @@ def test_without_a_state(names, tmp_path):
     fit = hotfit.fit_darks(numbered(names, 1, 2))
     assert "--updatable" in refusal(fit.update, numbered(names, 3))
     assert "--updatable" in refusal(fit.remove, numbered(names, 1))
+
+
+def test_notes_follow_the_frames(base, names, tmp_path):
+    """What strange new frames are told of, and that it is forgotten when they leave."""
+    noisy, holed = tmp_path / "noisy.fits", tmp_path / "holed.fits"
+    for path, name in (
+        (noisy, numbered(names, 7, of="0600s")[0]),
+        (holed, numbered(names, 8, of="0600s")[0]),
+    ):
+        with fits.open(name) as hdus:
+            counts = hdus[0].data.astype(np.float32)
+            if path == noisy:
+                counts += np.random.default_rng(1).normal(0, 25, counts.shape).round()
+            else:
+                counts[:, :100] = np.nan
+            hdus[0].data = counts
+            hdus.writeto(path)
+    fit = base.update([noisy, holed])
+    told = [note for note in fit.notes if str(tmp_path) in note]
+    assert [note for note in told if "noisy.fits: its quiet pixels scatter by 2" in note]
+    assert [note for note in told if "holed.fits (0.5): this part of the samples is missing" in note]
+    assert len(told) == 2
+    assert not [note for note in fit.remove([noisy, holed]).notes if str(tmp_path) in note]
+    assert not set(base.update(numbered(names, 7)).notes) - set(base.notes)
+
+
+def test_notes_on_stuck_pixels_follow_the_number_of_frames(names):
+    fit = hotfit.fit_darks(numbered(names, 1), updatable=True)
+    assert sum("stuck pixels are not told" in note for note in fit.notes) == 1
+    more = fit.update(numbered(names, 2, 3))
+    assert not any("stuck pixels are not told" in note for note in more.notes)
+    assert sum("stuck pixels are not told" in note for note in more.remove(numbered(names, 2, 3)).notes) == 1
+
+
+def test_stand_ins_are_told_once(moved, hit, names):
+    fit, folder = moved
+    shutil.rmtree(folder)
+    fit = fit.update(hit[0])
+    for number in (7, 8):
+        fit = fit.update(numbered(names, number, of="0300s"))
+    told = [note for note in fit.notes if UNREAD in note]
+    assert len(told) == 1
+    assert f"of {np.count_nonzero(fit.dq & DQ.UNRELIABLE_ERROR)} pixels" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (None, "frames=None: give names"),
+        ([3], "frames=\\[3\\]: give names"),
+        ("all", "all that this fit has"),
+    ],
+)
+def test_what_cannot_leave(base, frames, message):
+    frames = list(base.frames["file"]) if frames == "all" else frames
+    with pytest.raises(HotfitError, match=message):
+        base.remove(frames)
+
+
+@pytest.mark.parametrize("level", ["x", -1, 0, np.nan])
+def test_levels_that_make_no_sense(base, names, level):
+    assert f"saturation={level!r}: give a number above zero" in refusal(
+        base.update, numbered(names, 7), saturation=level
+    )
