@@ -5,10 +5,13 @@ What travels are names, options and summaries; pixels are read and written by th
 
 import logging
 import secrets
+import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from concurrent.futures import Future as Answer
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +26,19 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_SECONDS = 5.0
-"""How long a scheduler may take to answer."""
+"""How long a scheduler may take to answer at first,"""
+
+ANSWER_SECONDS = 60.0
+"""and later, when it may be busy."""
 
 WORKERS_SECONDS = 15.0
 """How long to wait for the first worker, or for another one where all have gone."""
 
 LOOK_SECONDS = 2.0
 """How often to look for workers that came or went."""
+
+MOST_DEATHS = 3
+"""A detector whose workers die so many times is given up: it kills them."""
 
 STOP_SECONDS = 20.0
 """How long to wait for orders that are stopped: they end with the next band of rows."""
@@ -58,7 +67,9 @@ def connected(address: str) -> Iterator["Client"]:
     limits = {"distributed.comm.timeouts.connect": CONNECT_SECONDS, "distributed.comm.retry.count": 0}
     with quiet(), dask.config.set(limits):
         try:
-            client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = within(
+                2 * CONNECT_SECONDS, Client, **where, timeout=CONNECT_SECONDS, set_as_default=False
+            )
         except Exception as error:  # every kind of address fails in its own way
             told = isinstance(error, OSError | ValueError) and str(error)
             reason = told.splitlines()[0] if told else "something else listens there"
@@ -73,7 +84,21 @@ def connected(address: str) -> Iterator["Client"]:
                 yield client
         finally:
             with suppress(Exception):  # of a scheduler that is gone
-                client.close(timeout=CONNECT_SECONDS)
+                within(2 * CONNECT_SECONDS, client.close, timeout=CONNECT_SECONDS)
+
+
+def within(seconds: float, call: Callable, *args, **options):
+    """What a call gives; raises TimeoutError if that takes longer: some of dask's calls wait for ever."""
+    answer = Answer()
+
+    def ask():
+        try:
+            answer.set_result(call(*args, **options))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(seconds)
 
 
 @contextmanager
@@ -92,14 +117,14 @@ def quiet() -> Iterator[None]:
 @contextmanager
 def translating(address: str) -> Iterator[None]:
     """Say in one line that the scheduler has gone."""
-    from concurrent.futures import CancelledError
-
     from distributed.comm import CommClosedError
 
     try:
         yield
     except (CommClosedError, TimeoutError, CancelledError) as error:
-        raise HotfitError(f"--scheduler {address}: the scheduler is gone; look at its log") from error
+        raise HotfitError(
+            f"--scheduler {address}: the scheduler is gone, or does not answer; look at its log"
+        ) from error
 
 
 def check_workers(client: "Client", address: str) -> None:
@@ -110,7 +135,7 @@ def check_workers(client: "Client", address: str) -> None:
         raise HotfitError(
             f"--scheduler {address}: it has no workers; start some with `dask worker {address}`"
         ) from None
-    versions = client.get_versions(packages=["hotfit"])
+    versions = within(ANSWER_SECONDS, client.get_versions, packages=["hotfit"])
     parts = {"the scheduler": versions["scheduler"]}
     parts |= {f"worker {name}": found for name, found in versions["workers"].items()}
     for name, found in parts.items():
@@ -159,25 +184,30 @@ def fit_rolls(
     """
     run = secrets.token_hex(8)
     waiting = deque(order_of(run, label, roll, made, output, recipe) for label, roll in rolls.items())
-    running: dict[Future, tuple[str, str]] = {}
+    running: dict[Future, tuple[Order, str]] = {}
     outcomes: dict[str, Outcome] = {}
     last_seen = time.monotonic()
     try:
         with translating(address):
             while waiting or running:
-                workers = client.nthreads()
+                workers = within(ANSWER_SECONDS, client.nthreads)
                 if workers:
                     last_seen = time.monotonic()
                 elif time.monotonic() - last_seen > WORKERS_SECONDS:
                     raise HotfitError(f"--scheduler {address}: all its workers are gone; look at their logs")
-                for worker in idle(client, workers, run, running):
+                for future in [each for each, (_, worker) in running.items() if worker not in workers]:
+                    if not future.done():
+                        waiting.appendleft(again(*running.pop(future)))
+                        future.cancel()
+                busy = {worker for _, worker in running.values()}
+                for worker in [each for each in workers if each not in busy]:
                     if waiting:
                         order = waiting.popleft()
-                        running[submit(client, order, worker)] = order.label, worker
+                        running[submit(client, order, worker)] = order, worker
                 for future in finished(running):
-                    label, _ = running.pop(future)
-                    outcomes[label] = outcome_of(future, label)
-                    tell(label, outcomes[label])
+                    order, _ = running.pop(future)
+                    outcomes[order.label] = outcome_of(future, order.label)
+                    tell(order.label, outcomes[order.label])
     except BaseException:
         end(client, run, list(running))
         raise
@@ -191,28 +221,20 @@ def order_of(run: str, label: str, roll: Roll, made: Path, output: Path, recipe:
 
 def seen(roll: Roll) -> tuple[Seen, ...]:
     """The files of a roll, as they are here."""
-    paths = [Path(frame.name).absolute() for frame in roll.frames]
-    return tuple(Seen(path, path.stat().st_size) for path in paths)
+    return tuple(Seen.of(frame.path) for frame in roll.frames)
 
 
-def idle(client: "Client", workers, run: str, running: dict) -> list[str]:
-    """Addresses of workers that have no order: every one takes but one, which takes all its threads."""
-    busy = {worker for _, worker in running.values()}
-    processing = client.processing()  # orders of a worker that was killed went to another
-    busy |= {worker for worker, keys in processing.items() if any(run in str(key) for key in keys)}
-    return [worker for worker in workers if worker not in busy]
+def again(order: Order, worker: str) -> Order:
+    """The order of a worker that has gone, for another one."""
+    if order.deaths + 1 == MOST_DEATHS:
+        raise fatal(order.label, worker)
+    return order._replace(deaths=order.deaths + 1)
 
 
 def submit(client: "Client", order: Order, worker: str) -> "Future":
-    """Send an order to a worker; another one will do if that is killed."""
-    return client.submit(
-        fit_order,
-        order,
-        key=f"hotfit-{order.run}-{order.label}",
-        workers=[worker],
-        allow_other_workers=True,
-        pure=False,
-    )
+    """Send an order to a worker that has no other: it takes all the threads."""
+    key = f"hotfit-{order.run}-{order.label}-{order.deaths}"
+    return client.submit(fit_order, order, key=key, workers=[worker], pure=False)
 
 
 def finished(running: dict) -> list["Future"]:
@@ -235,12 +257,17 @@ def outcome_of(future: "Future", label: str) -> Outcome:
         return future.result()
     except HotfitError as error:
         raise HotfitError(str(error)) from None  # without the worker's traceback
-    except KilledWorker as error:
-        name = f"image {label}: " * bool(label)
-        raise HotfitError(
-            f"{name}every worker that fitted it died, the last at {error.last_worker.address}; look at its "
-            "log, it may need more memory"
-        ) from None
+    except KilledWorker as error:  # one that came back under its address, to die again
+        raise fatal(label, error.last_worker.address) from None
+
+
+def fatal(label: str, worker: str) -> HotfitError:
+    """The error for a detector that kills workers."""
+    name = f"image {label}: " * bool(label)
+    return HotfitError(
+        f"{name}every worker that fitted it died, the last at {worker}; look at its log, it may need more "
+        "memory"
+    )
 
 
 def end(client: "Client", run: str, futures: list["Future"]) -> None:
@@ -248,7 +275,7 @@ def end(client: "Client", run: str, futures: list["Future"]) -> None:
     from distributed import wait
 
     with suppress(Exception):  # whatever it is, the error that led here counts
-        if client.run(stop, run, on_error="ignore"):  # what each worker answers
+        if within(STOP_SECONDS, client.run, stop, run, on_error="ignore"):  # what each worker answers
             wait(futures, timeout=STOP_SECONDS)
     with suppress(Exception):
-        client.cancel(futures)
+        within(STOP_SECONDS, client.cancel, futures)

@@ -11,7 +11,7 @@ from hotfit.darkset import DarkSet, assemble_set
 from hotfit.errors import HotfitError
 from hotfit.frames import Frame
 from hotfit.grouping import group_exposures
-from hotfit.readers import ArrayRows, Coding, Rows
+from hotfit.readers import FLOAT32, ArrayRows, Coding, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,10 @@ def cube_darks(cube: ArrayLike, exposure: ArrayLike, *, n_combined: ArrayLike | 
     HotfitError
         The cube is not N >= 2 images of real numbers, or N exposures and numbers do not come with it.
     """
-    data = np.ma.getdata(cube) if np.ma.isMaskedArray(cube) else np.asarray(cube)
+    masked = np.ma.isMaskedArray(cube)
+    data = cube if masked else np.asarray(cube)
     check_cube(data.dtype, data.shape)
-    counts = native_counts(cube if np.ma.isMaskedArray(cube) else data, Coding(data.dtype).native).view()
+    counts = native_counts(data, FLOAT32 if masked else Coding(data.dtype).native).view()
     counts.flags.writeable = False
     readers = [ArrayRows(image, Coding(counts.dtype)) for image in counts]
     frames, order = sorted_planes(readers, counts.shape[1:], exposure, n_combined)

@@ -263,7 +263,11 @@ def open_darks(frames: Any, **options: Any) -> DarkSet:
 def _read(source: Source, options: Options, containers: Scratch) -> dict[str, Frame | Skipped]:
     if isinstance(source.item, Path):
         path = source.item.absolute()  # the same on a worker, which may be at home elsewhere
-        return read_file(path, source.name, source.seconds, options, containers)
+        found = read_file(path, source.name, source.seconds, options, containers)
+        return {
+            label: replace(item, path=path) if isinstance(item, Frame) else item
+            for label, item in found.items()
+        }
     return read_object(source.item, source.name, source.seconds, options)
 
 

@@ -16,6 +16,8 @@ from hotfit.recipe import fit_into
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Find the darks, fit every image of theirs that was asked for, and put the results in place."""
     recipe = recipe_of(options, parser)
+    if options.scheduler == "":
+        parser.error("--scheduler: give the address of a scheduler, as tcp://host:8786, or its file")
     output = Path(options.output or OUTPUT)
     if not options.dry_run:
         store.check_output(output, overwrite=options.overwrite)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from hotfit.errors import HotfitError
@@ -75,6 +76,8 @@ class Frame:
         Hands out its rows, once it is unpacked.
     cut : Cut or None
         What to trim and subtract.
+    path : Path or None
+        Of its file, absolute: the same in any process. None for data in memory.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Frame:
     remarks: tuple[str, ...]
     reader: Rows | CutRows | Packed
     cut: Cut | None = None
+    path: Path | None = None
 
     def skipped(self, reason: str) -> Skipped:
         """Return what is told of this frame where it is not fitted after all."""

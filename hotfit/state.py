@@ -157,8 +157,7 @@ def lasting(frames: Iterable[Frame]) -> tuple[list[Frame], list[str]]:
     """
     kept, places = [], []
     for frame in frames:
-        path, reader = Path(frame.name).absolute(), frame.reader
-        plain = isinstance(reader, FileRows) and reader.path.absolute() == path
-        kept.append(replace(frame, reader=replace(reader, path=path) if plain else None, cut=None))
-        places.append(str(path) if path.is_file() else "")
+        plain = isinstance(frame.reader, FileRows) and frame.reader.path == frame.path
+        kept.append(replace(frame, reader=frame.reader if plain else None, cut=None))
+        places.append("" if frame.path is None else str(frame.path))
     return kept, places

@@ -172,6 +172,7 @@ def darks_of(frames: dict, shape: tuple[int, int], options: dict) -> DarkSet:
             settings=json.loads(settings),
             remarks=(),
             reader=reader_of(reader, path),
+            path=Path(path) if path else None,
         )
         for exposure, temperature, begun, n_combined, master, name, path, image_type, settings, reader in rows
     ]

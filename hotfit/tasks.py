@@ -5,7 +5,8 @@ whoever keeps the maps.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
@@ -141,12 +142,30 @@ def run_on_cluster(client, tasks: list, take: Callable[[Fitted], None]) -> None:
     """Take results as they come: a worker forgets what was taken."""
     from distributed import as_completed
 
-    finished = as_completed(client.compute(tasks), with_results=True)
+    with aside():
+        finished = as_completed(client.compute(tasks), with_results=True)
+        try:
+            for _, result in finished:
+                take(result.item())
+        finally:
+            finished.clear()  # after an error the rest need not be computed
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let a worker do other tasks meanwhile if this is one of its tasks: it may be the only one."""
+    from distributed import get_worker, rejoin, secede
+
     try:
-        for _, result in finished:
-            take(result.item())
+        get_worker().get_current_task()
+    except (ValueError, AttributeError, KeyError):  # no worker, or no task of one
+        yield
+        return
+    secede()
+    try:
+        yield
     finally:
-        finished.clear()  # after an error the rest need not be computed
+        rejoin()
 
 
 def run_here(tasks: list, take: Callable[[Fitted], None]) -> None:

@@ -5,6 +5,7 @@ on. Each time an order is run it therefore writes into a directory of its own, b
 moves it there in the end. What killed workers leave is removed with the workshop, see `places.py`.
 """
 
+import os
 import secrets
 import shutil
 import socket
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -26,6 +28,9 @@ from hotfit.wording import frame_terms_of
 ONE_AT_A_TIME = threading.Lock()
 """Held while a detector is fitted, which takes all threads of the worker and the memory of one fit."""
 
+END_BYTES = 1 << 14
+"""Of a file, at either end, by which it is known."""
+
 STOPPED: set[str] = set()
 """Runs whose orders need not be finished."""
 
@@ -35,6 +40,18 @@ class Seen(NamedTuple):
 
     path: Path
     size: int
+    ends: str  # digest of its first and last bytes: a header has the time, and the last rows have noise
+
+    @classmethod
+    def of(cls, path: Path) -> "Seen":
+        """As this process sees it; raises OSError if it does not."""
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            ends = blake2b(digest_size=8)
+            for place in (0, max(0, size - END_BYTES)):
+                stream.seek(place)
+                ends.update(stream.read(END_BYTES))
+        return cls(path, size, ends.hexdigest())
 
 
 class Order(NamedTuple):
@@ -48,6 +65,7 @@ class Order(NamedTuple):
     output: str
     recipe: Recipe
     version: str
+    deaths: int = 0  # of workers that had it
 
 
 class Outcome(NamedTuple):
@@ -112,19 +130,19 @@ def check_sight(order: Order) -> None:
         raise HotfitError(
             f"{order.output}: cannot be seen from here; give one that every worker sees under its name"
         )
-    for path, size in order.files:
+    for file in order.files:
         try:
-            with path.open("rb"):
-                found = path.stat().st_size
+            found = Seen.of(file.path)
         except OSError as error:
             raise HotfitError(
-                f"{path}: cannot be read from here ({error.strerror}); every worker must see the files under "
-                "the same names"
+                f"{file.path}: cannot be read from here ({error.strerror}); every worker must see the files "
+                "under the same names"
             ) from None
-        if found != size:
+        if found != file:
+            sizes = f"of {found.size} bytes instead of {file.size}"
+            other = sizes if found.size != file.size else "of other content"
             raise HotfitError(
-                f"{path}: is another file here, of {found} bytes instead of {size}; every worker must see "
-                "the same files"
+                f"{file.path}: is another file here, {other}; every worker must see the same files"
             )
     check_wanted(order)
 

@@ -1,10 +1,14 @@
 """Detectors on a cluster of two processes: the files of one process, whatever happens to the workers."""
 
+import gzip
 import os
 import pickle
 import signal
 import socket
 import sys
+from contextlib import suppress
+from threading import Thread
+from time import sleep
 
 import numpy as np
 import pytest
@@ -83,6 +87,22 @@ def test_one_image_of_a_relative_name(mosaic, scheduler, here):
     assert hotfit.read("two").frames["file"][0] == "darks/dark_00.fits"
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_what_is_kept_for_updates_knows_its_files(mosaic, scheduler, here, suffix):
+    """By names that are the same everywhere, whatever folder workers are in."""
+    (here / "darks").mkdir()
+    for path in mosaic.iterdir():
+        pack = gzip.compress if suffix else bytes
+        (here / "darks" / (path.name + suffix)).write_bytes(pack(path.read_bytes()))
+    options = ["darks", "--ext", "CHIP2", "--updatable", "-q"]
+    assert cli.main([*options, "-o", "one"]) == 0
+    assert cli.main([*options, "-o", "two", "--scheduler", scheduler]) == 0
+    assert contents(here / "two") == contents(here / "one")
+    fit = hotfit.read("two")
+    gone = fit.frames["file"][-1]
+    assert gone not in list(fit.remove(gone).frames["file"])
+
+
 def test_cameras_apart(scheduler, here):
     cameras = write_cameras(here / "darks", ["red", "blue"], [(40, 48), (30, 60)])
     options = [*map(str, cameras), "--apart", "--min-sigma", "2", "--bad", "NONLINEAR", "-q"]
@@ -126,6 +146,41 @@ def test_a_killed_worker_changes_nothing(mosaic, expected, scheduler, here, tmp_
     assert len(before - after) == 1
     assert contents(here / "out") == expected
     assert left_in(here) == ["out"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_the_only_worker_is_killed_and_comes_back(mosaic, expected, here, tmp_path_factory):
+    flag = tmp_path_factory.mktemp("flag") / "killed"
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as own:
+        with distributed.Client(own, set_as_default=False) as client:
+            client.wait_for_workers(1)
+            client.run(arm, flag)
+        options = ["--ext", "all", "-o", "out", "-q", "--scheduler", own.scheduler_address]
+        assert cli.main([str(mosaic), *options]) == 0
+    assert flag.exists()
+    assert contents(here / "out") == expected
+    assert left_in(here) == ["out"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_detector_that_kills_its_workers_ends_the_run(mosaic, scheduler, here, capsys, monkeypatch):
+    real = cluster.submit
+
+    def poison(client, order, worker):
+        if order.label != "CHIP2":
+            return real(client, order, worker)
+        return client.submit(die, key=f"hotfit-{order.run}-{order.deaths}", workers=[worker], pure=False)
+
+    monkeypatch.setattr(cluster, "submit", poison)
+    told = refusal(capsys, [mosaic, "--ext", "all", "-o", "out", "--scheduler", scheduler])
+    assert told.startswith("hotfit: image CHIP2: every worker that fitted it died, the last at tcp://")
+    assert left_in(here) == []
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_of_two_that_write_one_result_the_second_gives_way(tmp_path):
@@ -172,12 +227,13 @@ def order_for(folder, made, **changes):
 def test_what_a_host_must_see(mosaic, tmp_path):
     order = order_for(mosaic, tmp_path)
     worker.check_sight(order)
-    path, size = order.files[3]
+    file = order.files[3]
     for changes, message in (
         ({"made": tmp_path / "elsewhere"}, "^out: cannot be seen from here; "),
         ({"version": "9.9"}, f"hotfit 9.9 is needed here, and {hotfit.__version__} is installed"),
-        ({"files": (worker.Seen(path, size + 1),)}, f"{path}: is another file here, of {size} bytes"),
-        ({"files": (worker.Seen(path.with_name("no"), size),)}, "no: cannot be read from here"),
+        ({"files": (file._replace(size=1),)}, f"{file.path}: is another file here, of {file.size} bytes"),
+        ({"files": (file._replace(ends="0"),)}, f"{file.path}: is another file here, of other content"),
+        ({"files": (file._replace(path=file.path.with_name("no")),)}, "no: cannot be read from here"),
     ):
         with pytest.raises(HotfitError, match=message):
             worker.check_sight(order._replace(**changes))
@@ -216,8 +272,6 @@ def test_orders_hold_names_and_no_pixels(mosaic, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_roll_that_travelled_opens_the_same_rows(mosaic, tmp_path, suffix):
-    import gzip
-
     folder = tmp_path / "darks"
     folder.mkdir()
     for path in mosaic.iterdir():
@@ -243,6 +297,39 @@ def test_nobody_answers(mosaic, here, capsys, monkeypatch):
         told = refusal(capsys, [mosaic, "--ext", "all", "--scheduler", address])
     assert told.startswith(f"hotfit: --scheduler {address}: no dask scheduler answers (")
     assert "unknown address scheme" in refusal(capsys, [mosaic, "--scheduler", "nowhere://1"])
+    assert left_in(here) == []
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_something_else_answers(mosaic, here, capsys, monkeypatch, greeting):
+    """Or accepts, and says nothing."""
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def accept():
+            with suppress(OSError):
+                while True:
+                    held.append(server.accept()[0])
+                    held[-1].sendall(greeting)
+
+        Thread(target=accept, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        told = refusal(capsys, [mosaic, "--ext", "all", "--scheduler", address])
+        server.shutdown(socket.SHUT_RDWR)
+    for each in held:
+        each.close()
+    assert told.startswith(f"hotfit: --scheduler {address}: no dask scheduler answers (")
+    assert left_in(here) == []
+
+
+def test_a_scheduler_that_answers_no_more(mosaic, here, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "STOP_SECONDS", 0.5)
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as own:
+        monkeypatch.setattr(distributed.Client, "nthreads", lambda _: sleep(5))
+        told = refusal(capsys, [mosaic, "--ext", "CHIP1", "--scheduler", own.scheduler_address])
+    assert "the scheduler is gone, or does not answer; look at its log" in told
     assert left_in(here) == []
 
 

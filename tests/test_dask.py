@@ -108,6 +108,23 @@ def test_cluster(made, client, chunks):
     assert_same(fit, hotfit.fit_cube(da.from_array(cube, chunks=CHUNKS[chunks]), exposure))
 
 
+def fit_of(cube, exposure):
+    return hotfit.fit_cube(da.from_array(cube, chunks=(-1, 40, 70)), exposure)
+
+
+@pytest.mark.filterwarnings("ignore:Sending large graph")
+def test_in_tasks_that_take_all_threads(made, client):
+    """They give theirs back while they wait."""
+    cube, exposure, _ = made
+    fit = client.submit(hotfit.fit_cube, cube, exposure).result(
+        timeout=60
+    )  # the limits of workers are not low
+    fits = [client.submit(fit_of, cube, exposure, pure=False) for _ in range(2)]
+    for each in fits:
+        np.testing.assert_array_equal(each.result(timeout=60).rate, fit.rate)
+    assert client.submit(sum, (1, 2)).result(timeout=20) == 3
+
+
 def test_a_scheduler_that_tells_nothing_on_the_way(made):
     cube, exposure, fit = made
 
@@ -143,6 +160,12 @@ def with_gaps(cube):
 def test_missing_samples(made, chunks):
     cube, exposure, _ = made
     floats, masked = with_gaps(cube)
+    whole = np.ma.array(cube)  # nothing is masked, and it is the same type all the same
+    with dask.config.set(scheduler="threads"):
+        assert_same(
+            hotfit.fit_cube(whole, exposure),
+            hotfit.fit_cube(da.from_array(whole, chunks=(-1, 40, 70)), exposure),
+        )
     fit = hotfit.fit_cube(masked, exposure)
     assert_same(fit, hotfit.fit_cube(floats, exposure))
     with dask.config.set(scheduler="threads"):
