@@ -72,9 +72,9 @@ SHARES = "The share of masked pixels of each detector, in percent, drawn in the 
 ODD = (
     "A detector is odd in a quantity in which it lies more than {limit:g} sigmas from the median over the "
     "detectors. A sigma holds the robust spread of the detectors, widened where they are few, a floor "
-    "({rate:.2g} % of the dark current, {detector:.2g} % of gain, read noise and saturation level, "
-    "{share:.2g} % of a share of pixels), and the figure's own error. Fewer than {fewest} detectors are not "
-    "compared."
+    "({rate:.2g} % of the dark current, {detector:.2g} % of gain and read noise, {level:.2g} % of the "
+    "saturation level, {share:.2g} % of a share of pixels), and the figure's own error. Fewer than {fewest} "
+    "detectors are not compared."
 )
 
 DETECTORS = "A click on a head sorts; a name leads to the report of the detector."

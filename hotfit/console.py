@@ -59,14 +59,14 @@ def told_of(fit, roll, notes, options: argparse.Namespace) -> dict:
 
 def run_plane(told: dict[str, dict], made, options: argparse.Namespace) -> dict:
     """Write and show what the detectors have in common, and the odd ones; returns it as data."""
-    from hotfit import focalplane, wording
+    from hotfit import focalplane, planewords, wording
     from hotfit.outputs import write_plane
 
     plane = focalplane.side_by_side(told)
     write_plane(plane, made, options.report)
     if not (options.quiet or options.json):
-        say_all(["", f"{len(told)} detectors"], wording.in_columns(focalplane.table_of(plane)))
-        say_all(map(printable, focalplane.odd_in_words(plane)))
+        say_all(["", f"{len(told)} detectors"], wording.in_columns(planewords.table_of(plane)))
+        say_all(map(printable, planewords.odd_in_words(plane)))
     return {"focal_plane": plane}
 
 

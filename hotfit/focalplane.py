@@ -8,7 +8,8 @@ that are nearly equal differ in what does not matter; and what is known of the f
 compared in adu, which all have.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,13 @@ PART_OF_ERROR = 0.1
 """Of the error of one pixel: half of it, at the limit, is no difference that a pixel shows."""
 
 DETECTOR_FLOOR = 0.02
-"""Of gain, read noise and saturation level."""
+"""Of gain and read noise."""
+
+LEVEL_FLOOR = 0.05
+"""Of the saturation level: it is that of the lowest full well, or of the converter where none is full."""
+
+CLUSTER = 10.0
+"""Variance over mean of the pixels that cosmic rays hit: each hits several, and some hit many."""
 
 SHARE_FLOOR, SMALLEST_SHARE = 0.1, 1e-5
 """Of pixels with a flag: a part of the median share, and a share of all pixels."""
@@ -80,9 +87,10 @@ def _share(flag: str) -> Callable[[Mapping], float]:
     return lambda facts: facts["flags"][flag] / facts["pixels"]
 
 
-def _share_error(facts: Mapping, median: float) -> float:
-    """Of a share that is the median's: what counting so many pixels leaves open."""
-    return np.hypot(SMALLEST_SHARE, np.sqrt(max(median * facts["pixels"], 1.0)) / facts["pixels"])
+def _share_error(facts: Mapping, median: float, cluster: float = 1.0) -> float:
+    """Of a share that is the median's: what counting so many pixels, in clusters, leaves open."""
+    counted = max(median * facts["pixels"], 1.0)
+    return np.hypot(SMALLEST_SHARE, np.sqrt(cluster * counted) / facts["pixels"])
 
 
 def _gain_error(facts: Mapping, _median: float) -> float:
@@ -121,12 +129,19 @@ QUANTITIES = (
         "saturation",
         lambda facts: facts["saturation"],
         lambda _: "adu",
-        DETECTOR_FLOOR,
+        LEVEL_FLOOR,
         lambda *_: 0.0,
     ),
     Quantity("masked", "masked pixels", _share(DQ.DO_NOT_USE.name), lambda _: "", SHARE_FLOOR, _share_error),
     *(
-        Quantity(flag, f"{flag} pixels", _share(flag), lambda _: "", SHARE_FLOOR, _share_error)
+        Quantity(
+            flag,
+            f"{flag} pixels",
+            _share(flag),
+            lambda _: "",
+            SHARE_FLOOR,
+            partial(_share_error, cluster=CLUSTER if flag == DQ.JUMP_DET.name else 1.0),
+        )
         for flag in FLAGS
     ),
 )
@@ -217,73 +232,3 @@ def _compared(quantity: Quantity, summaries: Mapping[str, Mapping]) -> tuple[dic
         for name, own, away in zip(names, value, sigmas, strict=True)
         if abs(away) > LIMIT
     ]
-
-
-# --- in words
-
-
-def table_of(plane: Mapping) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of a short table of the detectors: heads, one row each, and the medians."""
-    yield "detector", "dark current", "error", "e-/adu", "read noise", "saturation", "masked", "notes"
-    for name, own in plane["detectors"].items():
-        yield (
-            name,
-            figure(own["median_rate"], own["unit"]),
-            figure(own["median_rate_error"]),
-            figure(own["gain"]),
-            figure(own["read_noise"], own["read_noise_unit"]),
-            _level(own["saturation"]),
-            percent(own["masked_fraction"]),
-            str(own["notes"]),
-        )
-    middle = {name: (found["value"], found["unit"] or "") for name, found in plane["medians"].items()}
-    yield (
-        "median",
-        figure(*middle["median_rate"]),
-        "",
-        figure(middle["gain"][0]),
-        figure(*middle["read_noise"]),
-        _level(middle["saturation"][0]),
-        percent(middle["masked"][0]),
-        "",
-    )
-
-
-def odd_in_words(plane: Mapping) -> Iterator[str]:
-    """Yield a sentence for each odd detector, or one that says that none is."""
-    by_detector: dict[str, list[str]] = {}
-    for one in plane["odd"]:
-        by_detector.setdefault(one["detector"], []).append(_departure(one))
-    for name, departures in by_detector.items():
-        yield f"{name} is odd: {'; '.join(departures)}"
-    fewest, limit = plane["rule"]["fewest_detectors"], plane["rule"]["limit_sigmas"]
-    if len(plane["detectors"]) < fewest:
-        yield f"{len(plane['detectors'])} detectors are too few to tell an odd one: that takes {fewest}"
-    elif not by_detector:
-        yield f"no detector is odd: none is more than {limit:g} robust sigmas from the median"
-
-
-def _departure(one: Mapping) -> str:
-    share = not one["unit"]
-    value, median = (
-        percent(one[key]) if share else figure(one[key], one["unit"]) for key in ("value", "median")
-    )
-    side = "above" if one["sigmas"] > 0 else "below"
-    return f"{one['words']} {value}, {abs(one['sigmas']):.3g} sigmas {side} the median, {median}"
-
-
-def percent(share: float | None) -> str:
-    """A share of pixels in percent."""
-    return "-" if share is None else f"{100 * share:.3g} %"
-
-
-def figure(value: float | None, unit: str = "") -> str:
-    """A figure in four digits, or a whole number if that takes more."""
-    if value is None:
-        return "-"
-    spelled = f"{value:.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return f"{spelled} {unit}".strip()
-
-
-def _level(value: float | None) -> str:
-    return "none" if value is None else f"{value:.0f} adu"

@@ -10,8 +10,9 @@ import numpy as np
 from hotfit import captions
 from hotfit.drawing import check_matplotlib
 from hotfit.flags import DQ
-from hotfit.focalplane import FLAGS, figure, in_one_unit, odd_in_words, percent
+from hotfit.focalplane import FLAGS, in_one_unit
 from hotfit.page import cell, picture, sortable, text, write_page
+from hotfit.planewords import figure, odd_in_words, percent
 from hotfit.plots import COLOURS, LINE, QUIET
 
 HEADS = (
@@ -87,6 +88,7 @@ def odd_part(plane: Mapping) -> Iterator[str]:
     floors = {
         "rate": 100 * rule["floors"]["median_rate"],
         "detector": 100 * rule["floors"]["gain"],
+        "level": 100 * rule["floors"]["saturation"],
         "share": 100 * rule["floors"]["masked"],
     }
     yield "<h2>The odd ones out</h2><ul>"

@@ -10,7 +10,7 @@ from astropy.io import fits
 from mosaics import contents, left_in, write_cameras, write_mosaic
 
 import hotfit
-from hotfit import cli, focalplane, simulate
+from hotfit import cli, focalplane, planewords, simulate
 from hotfit.detectors import detectors, set_name
 from hotfit.errors import HotfitError
 from hotfit.overview import write_overview
@@ -47,7 +47,7 @@ def unlike(alike):
 def test_none_is_odd_among_detectors_of_one_kind(alike):
     plane = focalplane.side_by_side(alike)
     assert plane["odd"] == []
-    assert list(focalplane.odd_in_words(plane)) == [
+    assert list(planewords.odd_in_words(plane)) == [
         "no detector is odd: none is more than 5 robust sigmas from the median"
     ]
     rates = [facts["median_rate"] for facts in alike.values()]
@@ -69,7 +69,7 @@ def test_the_odd_ones_are_named_with_what_is_odd(unlike):
     assert "median_rate" not in found[BAD] | found[NOISY]
     sigmas = [abs(one["sigmas"]) for one in plane["odd"]]
     assert sigmas == sorted(sigmas, reverse=True)
-    words = " ".join(focalplane.odd_in_words(plane))
+    words = " ".join(planewords.odd_in_words(plane))
     assert f"{WARM} is odd: dark current " in words
     assert re.search(rf"{BAD} is odd: .*masked pixels [\d.]+ %, [\d.]+ sigmas above the median, ", words)
 
@@ -79,7 +79,7 @@ def test_the_odd_ones_are_named_with_what_is_odd(unlike):
     [(None, "-"), (65535.0, "65535 adu"), (9.99543, "9.995 adu"), (-12345.6, "-12346 adu")],
 )
 def test_figures_in_words(value, words):
-    assert focalplane.figure(value, "adu") == words
+    assert planewords.figure(value, "adu") == words
 
 
 @pytest.mark.parametrize("factor", [0.97, 1.03])
@@ -107,6 +107,25 @@ def test_what_the_gain_leaves_open_makes_no_detector_odd(alike):
     assert focalplane.side_by_side({**alike, "C0": vague})["odd"] == []
 
 
+@pytest.mark.parametrize(("level", "odd"), [(54_107.0, False), (30_000.0, True)])
+def test_full_wells_that_some_detectors_show_make_none_odd(alike, level, odd):
+    """Where none is full, the level is that of the converter."""
+    shown = {name: {**facts, "saturation": 65535.0} for name, facts in alike.items()}
+    shown["C2"]["saturation"] = level
+    assert [one["quantity"] for one in focalplane.side_by_side(shown)["odd"]] == ["saturation"] * odd
+
+
+@pytest.mark.parametrize(("hits", "odd"), [(12, False), (60, True)])
+def test_cosmic_rays_that_hit_several_pixels_make_no_detector_odd(alike, hits, odd):
+    counts = {**dict.fromkeys(alike, 0), "C1": 2, "C2": 7, "C3": hits}
+    shown = {
+        name: {**facts, "pixels": 50_000, "flags": {**facts["flags"], "JUMP_DET": counts[name]}}
+        for name, facts in alike.items()
+    }
+    found = [one["quantity"] for one in focalplane.side_by_side(shown)["odd"]]
+    assert found.count("JUMP_DET") == odd
+
+
 @pytest.mark.parametrize("detectors", [6, 7, 8, 12, 30, 189])
 def test_normal_detectors_are_seldom_odd_however_few(detectors):
     trials = 20_000
@@ -121,7 +140,7 @@ def test_few_detectors_are_not_compared(unlike):
     plane = focalplane.side_by_side(few)
     assert plane["odd"] == []
     assert plane["rule"]["fewest_detectors"] == 6
-    assert list(focalplane.odd_in_words(plane)) == [
+    assert list(planewords.odd_in_words(plane)) == [
         "5 detectors are too few to tell an odd one: that takes 6"
     ]
 
@@ -149,7 +168,7 @@ def test_what_is_unknown_everywhere_has_no_median(alike):
     )
     for name in ("saturation", "median_rate"):
         assert plane["medians"][name]["value"] is None
-    rows = list(focalplane.table_of(plane))
+    rows = list(planewords.table_of(plane))
     assert {len(row) for row in rows} == {len(rows[0])}
     assert rows[-1][1] == "-"
     json.dumps(plane, allow_nan=False)
