@@ -17,6 +17,7 @@ from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals
 from hotfit.planning import Plan, moves_of
 from hotfit.saturation import EQUAL, ceiling, highest, level_of, pedestal_and_width, plateaus_of
 from hotfit.state import State
+from hotfit.terms import QUIET, thinned
 
 ROUNDING = 0.5
 """adu**2 that sums of squares of large counts have from float32 alone."""
@@ -54,13 +55,12 @@ def level_from(state: State, sums: np.ndarray, joined: float) -> Decision:
     `joined` is the highest sample of the frames that join, in adu.
     """
     before, pedestal = state.calibration.detector, state.darks.pedestal
-    known = np.isfinite(sums[0]).all(axis=0)
-    high = sums[3] + state.own_offset.min()
-    top = max(float(high[:, known].max(initial=0)), joined)
+    high = sums[3].max(axis=0) + state.own_offset.min()
+    top = max(float(high[np.isfinite(high)].max(initial=0)), joined)
     level = before.saturation if before.saturation_source == "darks" else np.inf
     if before.step > 0:
         level = min(level, ceiling(joined, before.step))
-    level = level_of(plateaus_from(state, sums, high.max(axis=0), top), level, top)
+    level = level_of(plateaus_from(state, sums, high, top), level, top)
     given = before.saturation + pedestal if before.saturation_source == "user" else None
     return decide_saturation(given, state.darks.claims.saturation, level, top, pedestal=pedestal)
 
@@ -68,13 +68,13 @@ def level_from(state: State, sums: np.ndarray, joined: float) -> Decision:
 def plateaus_from(state: State, sums: np.ndarray, high: np.ndarray, top: float) -> np.ndarray:
     """As `hotfit.saturation.find_plateaus`, from the sums and the highest samples (P,) of pixels."""
     mean = sums[0]
-    first = mean[0, np.isfinite(mean[0])]
-    pedestal, width = pedestal_and_width(first)
+    pedestal, width = pedestal_and_width(mean[0, thinned(np.isfinite(mean[0]), QUIET)])
     width *= np.sqrt(np.bincount(state.darks.group)[0])
     span = 0.4 * (top - pedestal)
     if span < 50 * width or len(mean) < 3:
         return np.empty(0)
-    bright = np.flatnonzero((high > pedestal + span) & np.isfinite(mean).all(axis=0))
+    bright = np.flatnonzero(high > pedestal + span)
+    bright = bright[np.isfinite(mean[:, bright]).all(axis=0)]
     mean, threshold = mean[:, bright].astype(float), pedestal + span
     equal = (mean > threshold) & (mean[0] < threshold) & equal_samples(state, sums[1][:, bright])
     return plateaus_of(mean, state.darks.group_exposure, threshold, span, width, mean[equal])
