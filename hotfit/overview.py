@@ -17,7 +17,6 @@ from hotfit.plots import COLOURS, LINE, QUIET
 
 HEADS = (
     "detector",
-    "odd in",
     "dark current",
     "error",
     "unit",
@@ -33,7 +32,7 @@ SIZE = (7.0, 3.6)
 MOST_NAMES = 24
 """Detectors that are named on the axis."""
 
-LOGARITHMIC = 30.0
+LOGARITHMIC = 4.0
 """Largest over smallest value from which an axis is logarithmic."""
 
 
@@ -112,7 +111,7 @@ def table_part(plane: Mapping, report: str) -> Iterator[str]:
     for one in plane["odd"]:
         odd[one["detector"]].append(one["words"])
     rows = (row_of(name, own, odd[name], report) for name, own in plane["detectors"].items())
-    heads = (*HEADS, *(f"{flag}, %" for flag in FLAGS), "notes")
+    heads = (*HEADS, *(f"{flag}, %" for flag in FLAGS), "notes", "odd in")
     yield from sortable(heads, rows, ("unit", "odd in"))
 
 
@@ -120,7 +119,6 @@ def row_of(name: str, own: Mapping, odd: list[str], report: str) -> str:
     """The row of a detector, with the link to its report."""
     link = f"{quote(own['directory'])}/{quote(report)}"
     values = (
-        ", ".join(odd),
         own["median_rate"],
         own["median_rate_error"],
         own["unit"],
@@ -130,6 +128,7 @@ def row_of(name: str, own: Mapping, odd: list[str], report: str) -> str:
         100 * own["masked_fraction"],
         *(100 * own["flag_fractions"][flag] for flag in FLAGS),
         own["notes"],
+        ", ".join(odd),
     )
     cells = "".join(cell(np.nan if value is None else value) for value in values)
     return f"<tr><td><a href='{link}'>{text(name)}</a></td>{cells}</tr>"

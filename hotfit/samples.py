@@ -53,7 +53,8 @@ def check_frame(name: str, row) -> float:
         raise HotfitError(f"{name}: holds no valid sample; leave it out")
     low, top = float(samples.min()), float(samples.max())
     if max(-low, top) > MOST_COUNTS:
-        raise HotfitError(f"{name}: holds {top:g} adu, which are no counts; leave it out")
+        worst = low if -low > top else top
+        raise HotfitError(f"{name}: holds {worst:g} adu, which are no counts; leave it out")
     if low == top:
         raise HotfitError(f"{name}: holds {top:g} adu in all pixels; leave it out")
     return top
