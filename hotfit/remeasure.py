@@ -60,7 +60,8 @@ def level_from(state: State, sums: np.ndarray, joined: float) -> Decision:
     level = before.saturation if before.saturation_source == "darks" else np.inf
     if before.step > 0:
         level = min(level, ceiling(joined, before.step))
-    level = level_of(plateaus_from(state, sums, high, top), level, top)
+    blur = np.ptp(state.own_offset) + before.step  # sums have no offsets: a plateau is that uncertain
+    level = level_of(plateaus_from(state, sums, high, top) + blur, level, top)
     given = before.saturation + pedestal if before.saturation_source == "user" else None
     return decide_saturation(given, state.darks.claims.saturation, level, top, pedestal=pedestal)
 

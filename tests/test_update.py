@@ -491,6 +491,18 @@ def test_wells_that_are_full_in_new_frames_alone(filling, at_once):
     np.testing.assert_array_equal(fit.mask, full.mask)
 
 
+def test_a_converter_that_is_full_stays_full(tmp_path):
+    """Its ceiling less an offset is no lower plateau."""
+    paths, _ = hotfit.simulate.write(tmp_path / "darks", "cmos", shape=SHAPE, repeats=6, seed=5, odd=20)
+    names = [str(path) for path in paths]
+    fit = hotfit.fit_darks(numbered(names, 1, 2, 3, 4), updatable=True)
+    assert fit.detector.saturation == 65520
+    assert np.count_nonzero(fit.dq & DQ.SATURATED) > 5
+    new = fit.update(numbered(names, 5, 6))
+    assert new.detector.saturation == 65520
+    np.testing.assert_array_equal(new.remove(numbered(names, 5, 6)).dq, fit.dq)
+
+
 @pytest.mark.parametrize("gone", [1, 2, 4, 6])
 def test_samples_that_stand_in_have_the_sums(base, gone):
     """Of one or two frames of an exposure they are what they were."""
