@@ -500,7 +500,8 @@ def test_a_converter_that_is_full_stays_full(tmp_path):
     assert np.count_nonzero(fit.dq & DQ.SATURATED) > 5
     new = fit.update(numbered(names, 5, 6))
     assert new.detector.saturation == 65520
-    np.testing.assert_array_equal(new.remove(numbered(names, 5, 6)).dq, fit.dq)
+    back = new.remove(numbered(names, 5, 6))
+    np.testing.assert_array_equal((back.dq ^ fit.dq) & ~np.uint32(DQ.HOT), 0)
 
 
 @pytest.mark.parametrize("gone", [1, 2, 4, 6])
