@@ -36,12 +36,10 @@ class Witness:
     ----------
     missing : list of str
         Frames that cannot be read as they were: known when the first samples have been asked for.
-    asked : int
-        Pixels that were asked for.
     """
 
     def __init__(self, state: State, staying: np.ndarray):
-        self.state, self.staying, self.missing, self.asked = state, staying, [], 0
+        self.state, self.staying, self.missing = state, staying, []
         self._lock, self._darks, self._mapped, self._here = threading.Lock(), None, [], None
 
     def suspects(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> Suspects:
@@ -51,7 +49,6 @@ class Witness:
         state that each is.
         """
         with self._lock:
-            self.asked += index.size
             if self._here is None:
                 self._open()
         counts = np.full((index.size, self._here.size), np.nan, np.float32)
@@ -63,7 +60,7 @@ class Witness:
 
     def notes(self, pixels: int) -> tuple[str, ...]:
         """What a user should know, if there are frames that were asked for in vain: for so many pixels."""
-        if not (self.asked and self.missing):
+        if not self.missing:
             return ()
         others = len(self.missing) - 1
         return (
@@ -115,13 +112,8 @@ class Witness:
         self._darks = None
         while which.any():
             darks = reopened(self.state, which)
-            same = [
-                was == now
-                for was, now in zip(
-                    np.array(self.state.fingerprints)[which], fingerprints(darks), strict=True
-                )
-            ]
-            if all(same):
+            same = np.array(self.state.fingerprints)[which] == np.array(fingerprints(darks))
+            if same.all():
                 self._darks = darks
                 break
             darks.close()
