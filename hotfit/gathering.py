@@ -46,7 +46,7 @@ class Gathering:
 
     def state(self) -> State:
         """What was gathered, once all bands are there."""
-        calibration, darks = self.calibration, self.darks
+        calibration, darks, detector = self.calibration, self.darks, self.calibration.detector
         frames, paths = lasting(darks.frames)
         return State(
             darks=replace(
@@ -58,6 +58,7 @@ class Gathering:
             bias_subtracted=self.bias_subtracted,
             own_offset=calibration.offset,
             own_scale=calibration.scale,
+            level=detector.saturation if detector.saturation_source == "darks" else np.inf,
             part=calibration.left[darks.group],
             paths=tuple(paths),
             fingerprints=fingerprints(darks),

@@ -28,7 +28,10 @@ def remeasured(plan: Plan) -> Plan:
     samples = plan.moving.sample(plan.look.runs)
     samples.flags.writeable = False
     sums = moved(plan, samples)
-    level = level_from(plan.new, sums, highest(samples) if plan.staying.all() else -np.inf)
+    if plan.staying.all() and plan.new.calibration.detector.step > 0:
+        seen = ceiling(highest(samples), plan.new.calibration.detector.step)
+        plan = plan._replace(new=replace(plan.new, level=min(plan.new.level, seen)))
+    level = level_from(plan.new, sums)
     whole = np.flatnonzero(whole_pixels(plan.new, sums, level.value))
     if whole.size < FEWEST_PIXELS:
         return plan
@@ -49,19 +52,13 @@ def moved(plan: Plan, samples) -> np.ndarray:
     return sums
 
 
-def level_from(state: State, sums: np.ndarray, joined: float) -> Decision:
-    """The saturation level, which is lower than before if the sums show a lower one; a user's stays.
-
-    `joined` is the highest sample of the frames that join, in adu.
-    """
+def level_from(state: State, sums: np.ndarray) -> Decision:
+    """The saturation level, which is lower than that of the state if the sums show a lower one."""
     before, pedestal = state.calibration.detector, state.darks.pedestal
     high = sums[3].max(axis=0) + state.own_offset.min()
-    top = max(float(high[np.isfinite(high)].max(initial=0)), joined)
-    level = before.saturation if before.saturation_source == "darks" else np.inf
-    if before.step > 0:
-        level = min(level, ceiling(joined, before.step))
+    top = float(high[np.isfinite(high)].max(initial=0))
     blur = np.ptp(state.own_offset) + before.step  # sums have no offsets: a plateau is that uncertain
-    level = level_of(plateaus_from(state, sums, high, top) + blur, level, top)
+    level = level_of(plateaus_from(state, sums, high, top) + blur, state.level, top)
     given = before.saturation + pedestal if before.saturation_source == "user" else None
     return decide_saturation(given, state.darks.claims.saturation, level, top, pedestal=pedestal)
 

@@ -70,6 +70,8 @@ class State:
         The line goes through the origin.
     own_offset, own_scale : (N,) float64 array
         adu, and relative: the terms with which each frame joined the sums.
+    level : float
+        adu, the saturation level that samples have shown that were all read; inf where they showed none.
     part : (N,) float64 array
         Squared relative error that the scale of a frame leaves: the mean over an exposure is `left`.
     paths : tuple of str
@@ -86,6 +88,7 @@ class State:
     bias_subtracted: bool
     own_offset: np.ndarray
     own_scale: np.ndarray
+    level: float
     part: np.ndarray
     paths: tuple[str, ...]
     fingerprints: tuple[str, ...]

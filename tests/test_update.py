@@ -489,6 +489,9 @@ def test_wells_that_are_full_in_new_frames_alone(filling, at_once):
     assert np.count_nonzero(saturated) > 20
     np.testing.assert_array_equal((fit.dq & DQ.SATURATED) != 0, saturated)
     np.testing.assert_array_equal(fit.mask, full.mask)
+    back = fit.remove(new)
+    assert back.detector.saturation == 65535
+    assert not (back.dq & DQ.SATURATED).any()
 
 
 def test_a_converter_that_is_full_stays_full(tmp_path):
