@@ -40,13 +40,17 @@ def remeasured(plan: Plan) -> Plan:
 
 
 def moved(plan: Plan, samples) -> np.ndarray:
-    """Sums (4, K, P) of the new state in some rows, where the moving frames have these samples."""
-    sums = np.empty((4, len(plan.mates), samples.shape[1]), np.float32)
-    for k, mate in enumerate(plan.mates):
-        if mate is None:
-            sums[:3, k], sums[3, k] = 0, -np.inf
-        else:
-            sums[:, k] = plan.look.sums[:, mate]
+    """Sums (4, K, P) of the new state in some rows, where the moving frames have these samples.
+
+    They take the place of those of the old state, which are not needed any more.
+    """
+    sums = plan.look.sums
+    if plan.mates != list(range(sums.shape[1])):
+        before, sums = sums, np.zeros((4, len(plan.mates), samples.shape[1]), np.float32)
+        sums[3] = -np.inf
+        for k, mate in enumerate(plan.mates):
+            if mate is not None:
+                sums[:, k] = before[:, mate]
     for frame, k, joining in moves_of(plan):
         kernels.add_frame(samples, frame, 0, joining, kernels.Sums(*sums), k)
     return sums
