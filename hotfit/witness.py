@@ -6,6 +6,7 @@ saturated, that one. By them a new outlier is told from a pixel that no longer r
 of the old samples was one.
 """
 
+import mmap
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -80,6 +81,7 @@ class Witness:
         counts = np.empty((len(self._mapped), index.size), np.float32)
         for own, stored, frame in zip(counts, self._mapped, self._darks.frames, strict=True):
             frame.reader.coding.decode(stored[index], own)
+            let_go(stored)
         return counts.T
 
     def _open(self) -> None:
@@ -120,6 +122,12 @@ class Witness:
             which = which.copy()
             which[which] = same
         return which
+
+
+def let_go(mapped: np.memmap) -> None:
+    """Let the system take back what of a file was read, and came with it: it would count as memory in use."""
+    with suppress(AttributeError, OSError):  # Windows has no such call
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def reopened(state: State, which: np.ndarray) -> DarkSet:
