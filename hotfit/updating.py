@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def update_all(options: argparse.Namespace, earlier: Path, output: Path, overwrite, extras, replaces) -> None:
     """Let new darks join every image of an earlier result, and put the new results in place."""
-    bases = {label: with_state(directory) for label, directory in results_in(earlier).items()}
-    check_images(earlier, bases)
+    results = results_in(earlier)
+    bases = opened(results, earlier)
     if not options.dry_run:
         store.check_output(output, overwrite=overwrite)
     with ExitStack() as stack:
@@ -53,7 +53,10 @@ def update_all(options: argparse.Namespace, earlier: Path, output: Path, overwri
             store.check_room(output, pixels, extras, len(bases), state=state)
             made = store.new_directory(output, overwrite=overwrite, replaces=replaces)
             made = stack.enter_context(made)
-        told = {label: update_image(base, label, made, options, extras) for label, base in bases.items()}
+        told = {}
+        for label, base in bases.items():
+            whole = base if base.state is not None else with_state(results[label])
+            told[label] = update_image(whole, label, made, options, extras)
         plane = run_plane(told, made, options) if made and len(told) > 1 else {}
     finish(told, output, options, plane)
 
@@ -102,14 +105,22 @@ def with_state(directory: Path):
     return replace(base, state=base.state.load(base))
 
 
-def check_images(earlier: Path, bases: dict) -> None:
-    """Refuse the results of several sets of darks: new ones would join each of them."""
-    seen = [base.state.darks.options.ext for base in bases.values()]
+def opened(results: dict[str, Path], earlier: Path) -> dict:
+    """The results of all images, those of several without state and curves, which would fill the memory.
+
+    Refuses those of several sets of darks: new ones would join each of them.
+    """
+    bases, seen = {}, []
+    for label, directory in results.items():
+        base = with_state(directory)
+        seen.append(base.state.darks.options.ext)
+        bases[label] = base if len(results) == 1 else replace(base, state=None, curves=None)
     if len(set(seen)) < len(seen):
         raise HotfitError(
             f"{earlier}: holds the results of several sets of darks; update each of them by itself, as "
-            f"{earlier / next(iter(bases))}"
+            f"{earlier / next(iter(results))}"
         )
+    return bases
 
 
 def reading_of(options: argparse.Namespace) -> dict:
