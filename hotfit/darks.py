@@ -16,8 +16,8 @@ from hotfit.checks import check_set, without_masters
 from hotfit.darkset import DarkSet, assemble_set
 from hotfit.errors import HotfitError
 from hotfit.exposures import UNIT_SECONDS
-from hotfit.frames import Frame, Skipped
-from hotfit.geometry import CutRows, never_changing, overscan_of
+from hotfit.frames import Frame, Skipped, has_overscan, with_wells
+from hotfit.geometry import Wells, never_changing, overscan_of
 from hotfit.grouping import SUMS_BYTES, group_exposures
 from hotfit.headers import Options
 from hotfit.images import ALL
@@ -93,7 +93,7 @@ class Roll:
         scratch = Scratch()
         frames = [unpacked(frame, scratch, self._containers) for frame in self.frames]
         pedestal, ceiling = 0.0, math.nan
-        if isinstance(frames[-1].reader, CutRows) and frames[-1].cut.overscan is not None:
+        if has_overscan(frames[-1]):
             frames, pedestal, ceiling = _with_full_wells(frames)
         return assemble_set(
             frames,
@@ -107,7 +107,7 @@ class Roll:
         )
 
 
-def _with_full_wells(frames: list[Frame]) -> tuple[list[Frame], float, float]:
+def _with_full_wells(frames: list[Frame]) -> tuple[tuple[Frame, ...], float, float]:
     """Let the readers know from which count on the converter is full, and which pixels are stuck.
 
     Both are seen in the counts as they are stored alone: overscan levels blur them. The longest frame shows
@@ -119,9 +119,7 @@ def _with_full_wells(frames: list[Frame]) -> tuple[list[Frame], float, float]:
     full = ceiling_of(highest(counts), converter_step(counts)) if whole else math.inf
     enough = len(frames) >= FEWEST_FOR_STUCK
     stuck = never_changing([frame.reader for frame in frames]) if enough else None
-    facts = {"full": full, "stuck": stuck, "pedestal": pedestal}
-    frames = [replace(frame, reader=replace(frame.reader, **facts)) for frame in frames]
-    return frames, pedestal, full - pedestal if whole else math.nan
+    return with_wells(frames, Wells(full, pedestal, stuck)), pedestal, full - pedestal if whole else math.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ class Findings(Pictures):
         What a user should know: header values not used, frames with gaps in their headers.
     curves : Curves or None
         Samples of some pixels, for pictures; None in results of older versions.
-    state : hotfit.state.State, hotfit.statefile.Filed or None
+    state : hotfit.state.State, hotfit.statefile.StateFile or None
         What frames need to join or leave; None where it was not asked for.
     """
 

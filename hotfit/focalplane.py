@@ -54,7 +54,8 @@ LEVEL_FLOOR = 0.05
 """Of the saturation level: it is that of the lowest full well, or of the converter where none is full."""
 
 CLUSTER = 10.0
-"""Variance over mean of the pixels that cosmic rays hit: each hits several, and some hit many."""
+"""Variance over mean of the pixels that cosmic rays hit: each hits several, and some hit many. Of the saturated
+ones too: how many there are depends on the level that is seen."""
 
 SHARE_FLOOR, SMALLEST_SHARE = 0.1, 1e-5
 """Of pixels with a flag: a part of the median share, and a share of all pixels."""
@@ -140,7 +141,7 @@ QUANTITIES = (
             _share(flag),
             lambda _: "",
             SHARE_FLOOR,
-            partial(_share_error, cluster=CLUSTER if flag == DQ.JUMP_DET.name else 1.0),
+            partial(_share_error, cluster=CLUSTER if DQ[flag] in (DQ.JUMP_DET, DQ.SATURATED) else 1.0),
         )
         for flag in FLAGS
     ),

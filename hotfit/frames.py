@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from hotfit.errors import HotfitError
 from hotfit.exposures import DAY, Exposure, begun_of, exposure_of, is_exposure
-from hotfit.geometry import Cut, CutRows, cut_of
+from hotfit.geometry import Cut, CutRows, Wells, cut_of
 from hotfit.headers import (
     Claim,
     Headers,
@@ -206,3 +206,21 @@ def _listed(seconds: float, name: str) -> Exposure:
     if not is_exposure(seconds):
         raise HotfitError(f"{name}: an exposure of {seconds:g} s was given for it; give seconds, or zero")
     return Exposure(float(seconds))
+
+
+def wells_of(frames: Iterable[Frame]) -> Wells | None:
+    """What the readers of a set know of its full wells; None where no overscan is subtracted."""
+    return next((frame.reader.wells for frame in frames if has_overscan(frame)), None)
+
+
+def with_wells(frames: Iterable[Frame], wells: Wells) -> tuple[Frame, ...]:
+    """The frames, whose readers know of these full wells if they subtract an overscan."""
+    return tuple(
+        replace(frame, reader=replace(frame.reader, **wells._asdict())) if has_overscan(frame) else frame
+        for frame in frames
+    )
+
+
+def has_overscan(frame: Frame) -> bool:
+    """Whether an overscan is subtracted from this frame."""
+    return isinstance(frame.reader, CutRows) and frame.reader.cut.overscan is not None

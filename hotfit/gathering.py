@@ -9,6 +9,7 @@ from hotfit import kernels
 from hotfit.calibrate import Calibration
 from hotfit.darkset import DarkSet, assemble_members
 from hotfit.design import Shared
+from hotfit.frames import wells_of
 from hotfit.state import State, Suspects, fingerprints, in_order, lasting
 
 
@@ -58,6 +59,7 @@ class Gathering:
             bias_subtracted=self.bias_subtracted,
             own_offset=calibration.offset,
             own_scale=calibration.scale,
+            wells=wells_of(darks.frames),
             level=detector.saturation if detector.saturation_source == "darks" else np.inf,
             part=calibration.left[darks.group],
             paths=tuple(paths),

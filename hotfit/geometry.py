@@ -125,6 +125,14 @@ def _span(axis: str, size: int) -> Span | None:
     return Span(low - 1, high, int(start) > int(stop)) if low > 0 and high <= size else None
 
 
+class Wells(NamedTuple):
+    """What the stored counts of a set show, where overscan levels blur them; see `CutRows`."""
+
+    full: float
+    pedestal: float
+    stuck: np.ndarray | None
+
+
 @dataclass(frozen=True, eq=False)
 class CutRows:
     """Rows of an image after overscan subtraction (median, as in the CCD Guide) and trimming.
@@ -150,6 +158,11 @@ class CutRows:
     full: float = math.inf
     stuck: np.ndarray | None = None
     pedestal: float = 0.0
+
+    @property
+    def wells(self) -> Wells:
+        """What all frames of a set have in common."""
+        return Wells(self.full, self.pedestal, self.stuck)
 
     @property
     def coding(self) -> Coding:

@@ -15,7 +15,7 @@ from hotfit.hints import Decision, decide_saturation
 from hotfit.lines import fit_lines
 from hotfit.noise import CHARGED, NoiseEstimate, noise_bins, noise_of, residuals_of, stuck_length
 from hotfit.planning import Plan, moves_of
-from hotfit.saturation import EQUAL, ceiling, highest, level_of, pedestal_and_width, plateaus_of
+from hotfit.saturation import EQUAL, ceiling, level_of, pedestal_and_width, plateaus_of
 from hotfit.state import State
 from hotfit.terms import QUIET, thinned
 
@@ -28,9 +28,6 @@ def remeasured(plan: Plan) -> Plan:
     samples = plan.moving.sample(plan.look.runs)
     samples.flags.writeable = False
     sums = moved(plan, samples)
-    if plan.staying.all() and plan.new.calibration.detector.step > 0:
-        seen = ceiling(highest(samples), plan.new.calibration.detector.step)
-        plan = plan._replace(new=replace(plan.new, level=min(plan.new.level, seen)))
     level = level_from(plan.new, sums)
     whole = np.flatnonzero(whole_pixels(plan.new, sums, level.value))
     if whole.size < FEWEST_PIXELS:
@@ -59,12 +56,21 @@ def moved(plan: Plan, samples) -> np.ndarray:
 def level_from(state: State, sums: np.ndarray) -> Decision:
     """The saturation level, which is lower than that of the state if the sums show a lower one."""
     before, pedestal = state.calibration.detector, state.darks.pedestal
-    high = sums[3].max(axis=0) + state.own_offset.min()
+    high = (sums[3] + lowest_offsets(state)[:, None]).max(axis=0)
     top = float(high[np.isfinite(high)].max(initial=0))
-    blur = np.ptp(state.own_offset) + before.step  # sums have no offsets: a plateau is that uncertain
-    level = level_of(plateaus_from(state, sums, high, top) + blur, state.level, top)
+    level = state.level
+    if before.step > 0:  # whole numbers, which sums have less an offset
+        level = min(level, ceiling(float(np.rint(top)), before.step))
+    blur = np.ptp(state.own_offset) + before.step  # so uncertain is a plateau for that
+    level = level_of(plateaus_from(state, sums, high, top) + blur, level, top)
     given = before.saturation + pedestal if before.saturation_source == "user" else None
     return decide_saturation(given, state.darks.claims.saturation, level, top, pedestal=pedestal)
+
+
+def lowest_offsets(state: State) -> np.ndarray:
+    """(K,) adu: of a pixel that is full in all frames of an exposure the highest y is that of this frame."""
+    group = state.darks.group
+    return np.array([state.own_offset[group == k].min() for k in range(group[-1] + 1)], np.float32)
 
 
 def plateaus_from(state: State, sums: np.ndarray, high: np.ndarray, top: float) -> np.ndarray:

@@ -16,7 +16,8 @@ import numpy as np
 
 from hotfit.calibrate import Calibration
 from hotfit.darkset import DarkSet
-from hotfit.frames import Frame
+from hotfit.frames import Frame, with_wells
+from hotfit.geometry import Wells
 from hotfit.readers import FileRows
 
 LOOKED_AT = 500_000
@@ -70,6 +71,8 @@ class State:
         The line goes through the origin.
     own_offset, own_scale : (N,) float64 array
         adu, and relative: the terms with which each frame joined the sums.
+    wells : Wells or None
+        What the counts of all frames show that overscan levels blur; None: no overscan was subtracted.
     level : float
         adu, the saturation level that samples have shown that were all read; inf where they showed none.
     part : (N,) float64 array
@@ -88,12 +91,17 @@ class State:
     bias_subtracted: bool
     own_offset: np.ndarray
     own_scale: np.ndarray
+    wells: Wells | None
     level: float
     part: np.ndarray
     paths: tuple[str, ...]
     fingerprints: tuple[str, ...]
     sums: tuple[Any, ...]
     suspects: Suspects
+
+    def alike(self, darks: DarkSet) -> DarkSet:
+        """Darks with their counts read as those of the state were, however few they are."""
+        return darks if self.wells is None else replace(darks, frames=with_wells(darks.frames, self.wells))
 
     def load(self, _: object) -> "State":
         """Itself, as `hotfit.statefile.StateFile.load` gives one that is in a file."""

@@ -15,6 +15,7 @@ from hotfit.calibrate import Calibration, NoiseModel
 from hotfit.darkset import Claims, DarkSet, assemble_members
 from hotfit.findings import Findings, number
 from hotfit.frames import Frame
+from hotfit.geometry import Wells
 from hotfit.headers import Claim, Options
 from hotfit.readers import Coding, FileRows
 from hotfit.state import State, Suspects
@@ -47,6 +48,7 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
             "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
             "PEDESTAL": (darks.pedestal, "[adu] overscan level that was subtracted"),
             "LEVEL": (number(state.level), "[adu] saturation level of frames all read"),
+            **cards_of(state.wells),
             "NSUSPECT": (state.suspects.index.size, "pixels whose samples are all kept"),
             "OPTIONS": quote(json.dumps(options)),
             "CLAIMS": quote(json.dumps(darks.claims)),
@@ -62,6 +64,8 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
         }
     )
     tables = {"FRAMES": frames_table(state), "SUMS": sums}
+    if state.wells is not None and state.wells.stuck is not None:
+        tables["STUCK"] = Table({"stored": state.wells.stuck.astype(np.uint8)})
     if state.suspects.index.size:
         tables["SUSPECTS"] = Table({"place": state.suspects.index.astype(np.int64)})
         tables["SUSPECTS"]["counts"] = state.suspects.counts
@@ -100,6 +104,26 @@ def frames_table(state: State) -> Table:
             "scale_error": calibration.scale_error,
         }
     )
+
+
+def cards_of(wells: Wells | None) -> dict:
+    """What the header says of full wells."""
+    if wells is None:
+        return {"OVERSCAN": (False, "an overscan level was subtracted")}
+    return {
+        "OVERSCAN": (True, "an overscan level was subtracted"),
+        "FULL": (number(wells.full), "[adu] stored count of a full converter"),
+        "OVERLEVL": (wells.pedestal, "[adu] overscan level of all frames"),
+    }
+
+
+def wells_from(hdus: fits.HDUList) -> Wells | None:
+    """The full wells that a state knows of."""
+    header = hdus[0].header
+    if not header["OVERSCAN"]:
+        return None
+    stuck = np.asarray(hdus["STUCK"].data["stored"]).astype(np.bool_) if "STUCK" in hdus else None
+    return Wells(math.inf if header["FULL"] is None else header["FULL"], header["OVERLEVL"], stuck)
 
 
 def check_version(header: fits.Header) -> None:
@@ -141,6 +165,7 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
         bias_subtracted=header["BIASSUB"],
         own_offset=np.asarray(frames["own_offset"]),
         own_scale=np.asarray(frames["own_scale"]),
+        wells=wells_from(hdus),
         level=math.inf if header["LEVEL"] is None else header["LEVEL"],
         part=part,
         paths=tuple(str(path) for path in frames["path"]),

@@ -29,6 +29,9 @@ FLOAT32 = np.dtype(np.float32)
 
 SUMS_FILE = "sums_{}.fits"
 
+CHECKED_AT_ONCE = 1_000_000
+"""Pixels."""
+
 
 class Checks:
     """Sums over the words of the images by `kernels.weighted_sum`, added up while rows pass in any order."""
@@ -80,6 +83,8 @@ class HeldSums:
 
     def check(self) -> None:
         """Nothing can happen to memory."""
+
+    check_all = check
 
     def write(self, directory: Path) -> "FiledSums":
         """The same sums in a new file."""
@@ -192,6 +197,15 @@ class FiledSums:
         """Raise HotfitError if the rows, each read once since `forget`, are not as written."""
         if self._seen.found(self.shape[0] * self.shape[1]) != self.checks:
             raise damaged(self.path, "its checksum differs")
+
+    def check_all(self) -> None:
+        """Raise HotfitError if the file is not as written: all of it is read."""
+        self.forget()
+        height = max(1, CHECKED_AT_ONCE // self.shape[1])
+        for first in range(0, self.shape[0], height):
+            last = min(first + height, self.shape[0])
+            self.rows(first, last, np.empty((len(IMAGES), (last - first) * self.shape[1]), FLOAT32))
+        self.check()
 
     def write(self, directory: Path) -> "FiledSums":
         """The same file in another directory, or in its own."""

@@ -1,7 +1,7 @@
 """Frames join a fit, or leave it: a new fit at the cost of reading them."""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,10 +47,12 @@ def update(base: Findings, frames, keep=HeldMaps, *, reading, saturation, rules,
         workers, memory, progress and compiling, as in `hotfit.fit.fit_set`.
     """
     state = state_of(base)
-    moving = frames
-    if not isinstance(frames, DarkSet):
-        moving = next(iter(new_frames(frames, state, reading).images.values())).assemble(own=True)
-    with moving:
+    with ExitStack() as stack, blaming_damage(state):
+        moving = frames
+        if not isinstance(frames, DarkSet):
+            roll = next(iter(new_frames(frames, state, reading).images.values()))
+            moving = stack.enter_context(roll.assemble(own=True))
+        moving = state.alike(moving)
         if moving.shape != state.darks.shape:
             raise HotfitError(
                 f"{moving.frames[0].name}: has {moving.shape[0]} x {moving.shape[1]} pixels, the fit "
@@ -69,7 +71,7 @@ def remove(base: Findings, frames, keep=HeldMaps, **machine):
     gone = [path or "frames in memory" for path in np.array(state.paths)[leaving] if not Path(path).is_file()]
     if gone:
         raise HotfitError(f"{gone[0]}: is not there any more, and leaves only if read again; put it back")
-    with reopened(state, leaving) as moving:
+    with reopened(state, leaving) as moving, blaming_damage(state):
         plan = plan_to_leave(state, moving, leaving)
         return carried_out(plan, base, keep, {}, (), **machine)
 
@@ -79,6 +81,17 @@ def state_of(base: Findings) -> State:
     if base.state is None:
         raise HotfitError("this fit keeps no sums for updates; fit again with updatable (--updatable)")
     return base.state.load(base)
+
+
+@contextmanager
+def blaming_damage(state: State) -> Iterator[None]:
+    """Let an error that damaged sums explain be theirs: some are looked at before they are checked."""
+    try:
+        yield
+    except (ArithmeticError, ValueError):
+        for sums in state.sums:
+            sums.check_all()
+        raise
 
 
 def new_frames(frames, state: State, reading: dict) -> FoundDarks:
@@ -102,19 +115,25 @@ def with_level(state: State, saturation: float | None) -> State:
     if saturation is None:
         return state
     saturation = check_number("saturation", saturation, 0, np.inf, "a number above zero")
-    detector = replace(state.calibration.detector, saturation=saturation, saturation_source="user")
+    level = saturation - state.darks.pedestal
+    detector = replace(state.calibration.detector, saturation=level, saturation_source="user")
     return replace(state, calibration=replace(state.calibration, detector=detector))
 
 
 def chosen(state: State, names) -> np.ndarray:
     """Which frames bear these names, (N,) bool; raises HotfitError for one that none has."""
-    known = {frame.name: i for i, frame in enumerate(state.darks.frames)}
-    known.update({path: i for i, path in enumerate(state.paths) if path})
+    names_of = [frame.name for frame in state.darks.frames]
+    known = {name: i for i, name in enumerate(names_of)} | {
+        path: i for i, path in enumerate(state.paths) if path
+    }
     leaving = np.zeros(len(state.paths), bool)
     if not isinstance(names, Iterable) or not all(isinstance(name, str | Path) for name in names):
         raise HotfitError(f"frames={names!r}: give names of fit.frames['file']")
     for name in names:
-        place = known.get(str(name), known.get(str(Path(name).absolute())))
+        path = str(Path(name).absolute())
+        if path not in known and names_of.count(str(name)) > 1:
+            raise HotfitError(f"{name}: is the name of several frames of this fit; give the path of one")
+        place = known.get(path, known.get(str(name)))
         if place is None:
             raise HotfitError(f"{name}: is no frame of this fit; give names of fit.frames['file']")
         leaving[place] = True
@@ -149,9 +168,12 @@ def still_true(base: Findings, plan: Plan) -> tuple[str, ...]:
     left = {frame.name for frame in plan.old.darks.frames} - {frame.name for frame in frames}
     gone = tuple(f"{name}{then}" for name in left for then in (": ", " ("))
     over = {*untested(base), *plan.old.calibration.doubts}
-    kept = [
-        note for note in base.notes if not (note in over or note.startswith(UNTOLD) or note.startswith(gone))
-    ]
+
+    def is_over(note):
+        about_gone = note.startswith(gone) and not any(frame.name in note for frame in frames)
+        return note in over or note.startswith(UNTOLD) or about_gone
+
+    kept = [note for note in base.notes if not is_over(note)]
     return (*kept, *calibration.doubts, *stuck_note(calibration.stuck, len(frames)))
 
 

@@ -10,6 +10,7 @@ from hotfit.console import ONLY, Bar, finish, naming, run_plane, say_all, told_o
 from hotfit.errors import HotfitError
 from hotfit.grouping import SUMS_BYTES
 from hotfit.options import extras_of, rules_of, thresholds_of
+from hotfit.planning import plan_to_join
 from hotfit.update import new_frames, results_in, update
 
 KEPT = ("gain", "read_noise", "bias_subtracted", "updatable", "ext", "apart")
@@ -69,9 +70,10 @@ def update_image(base, label: str, made, options: argparse.Namespace, extras) ->
         roll = next(iter(found.images.values()))
         if talk:
             say_all([f"image {label}"] * (label != ONLY), wording.table_of(roll))
-        if made is None:
-            return wording.frames_as_data(roll, ())
         darks = stack.enter_context(roll.assemble())
+        if made is None:
+            plan_to_join(base.state, base.state.alike(darks))
+            return wording.frames_as_data(roll, darks.notes)
         if talk:
             say_all(wording.told(darks.notes))
         keep = stack.enter_context(store.filing(made / label, extras))

@@ -144,7 +144,7 @@ def reopened(state: State, which: np.ndarray) -> DarkSet:
     if set(place) != set(paths):
         darks.close()
         raise HotfitError(f"{paths[0]}: it, or another frame of the fit, is no dark any more")
-    return replace(darks, frames=tuple(darks.frames[place[path]] for path in paths))
+    return state.alike(replace(darks, frames=tuple(darks.frames[place[path]] for path in paths)))
 
 
 def is_plain(darks: DarkSet) -> bool:
@@ -156,7 +156,7 @@ def stand_in(counts, state: State, sums, mates: list[int | None], here, missing)
     """Fill in the samples (P, N) of the frames that are missing, so that pixels have their sums.
 
     `here` and `missing` are (N,) bool; sums (4, exposures, P) are of the frames of both. Of an exposure that
-    lacks but one or two frames the samples are what they were.
+    lacks but one frame, or two of unlike scales, the samples are what they were.
     """
     group, level = state.darks.group, state.calibration.detector.saturation
     weight, offset = state.darks.n_combined.astype(float), state.own_offset
