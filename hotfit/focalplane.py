@@ -54,8 +54,10 @@ LEVEL_FLOOR = 0.05
 """Of the saturation level: it is that of the lowest full well, or of the converter where none is full."""
 
 CLUSTER = 10.0
-"""Variance over mean of the pixels that cosmic rays hit: each hits several, and some hit many. Of the saturated
-ones too: how many there are depends on the level that is seen."""
+"""Variance over mean of the pixels that cosmic rays hit: each hits several, and some hit many.
+
+The saturated ones count alike: how many there are depends on the level that shows.
+"""
 
 SHARE_FLOOR, SMALLEST_SHARE = 0.1, 1e-5
 """Of pixels with a flag: a part of the median share, and a share of all pixels."""

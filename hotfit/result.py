@@ -105,8 +105,8 @@ class DarkFit(Findings):
         """Let new darks join this fit; only they are read.
 
         Of the terms of the frames that are there only what all frames share changes; gain, read noise and
-        saturation level are measured anew. Of pixels with a new outlier the earlier samples are read again where their files
-        still are; else their sums stand in, and the pixels are flagged UNRELIABLE_ERROR.
+        saturation level are measured anew. Of pixels with a new outlier the earlier samples are read again
+        where their files still are; else their sums stand in, and the pixels are flagged UNRELIABLE_ERROR.
 
         Parameters
         ----------

@@ -19,12 +19,7 @@ from hotfit.darkset import DarkSet
 from hotfit.frames import Frame, with_wells
 from hotfit.geometry import Wells
 from hotfit.readers import FileRows
-
-LOOKED_AT = 500_000
-"""Pixels that show the terms and the noise of frames well enough,"""
-
-STRIPE = 8
-"""in stripes of so many rows."""
+from hotfit.sums import stripes
 
 FINGERPRINT_ROWS = 8
 """Rows of a frame, evenly spaced, that tell it from all others: its noise is in them."""
@@ -108,14 +103,12 @@ class State:
         return self
 
     def look(self) -> Look:
-        """The sums of about `LOOKED_AT` pixels."""
-        rows, columns = self.darks.shape
-        every = max(STRIPE, STRIPE * rows * columns // LOOKED_AT)
-        chosen = [(first, min(first + STRIPE, rows)) for first in range(0, rows, every)]
-        pixels = sum(last - first for first, last in chosen) * columns
+        """The sums of evenly spaced stripes of rows, see `hotfit.sums.stripes`."""
+        chosen = stripes(self.darks.shape)
+        pixels = sum(last - first for first, last in chosen) * self.darks.shape[1]
         sums = np.empty((4, len(self.sums), pixels), np.float32)
         for k, keeper in enumerate(self.sums):
-            keeper.look(chosen, sums[:, k])
+            keeper.look(sums[:, k])
         return Look(chosen, sums)
 
     identity = ""

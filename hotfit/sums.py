@@ -10,7 +10,6 @@ import secrets
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -29,21 +28,40 @@ FLOAT32 = np.dtype(np.float32)
 
 SUMS_FILE = "sums_{}.fits"
 
-CHECKED_AT_ONCE = 1_000_000
-"""Pixels."""
+LOOKED_AT = 500_000
+"""Pixels that show the terms and the noise of frames well enough,"""
+
+STRIPE = 8
+"""in stripes of so many rows."""
+
+
+def stripes(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """First and last row (exclusive) of evenly spaced stripes with about `LOOKED_AT` pixels."""
+    rows, columns = shape
+    every = max(STRIPE, STRIPE * rows * columns // LOOKED_AT)
+    return [(first, min(first + STRIPE, rows)) for first in range(0, rows, every)]
 
 
 class Checks:
-    """Sums over the words of the images by `kernels.weighted_sum`, added up while rows pass in any order."""
+    """Sums over the words of the images by `kernels.weighted_sum`, added up while rows pass in any order.
 
-    def __init__(self):
-        self.values, self._pixels, self._lock = [0] * len(IMAGES), 0, threading.Lock()
+    There is one for each image, and one for its stripes.
+    """
+
+    def __init__(self, shape: tuple[int, int]):
+        self.columns, self.stripes = shape[1], stripes(shape)
+        self.values, self._pixels, self._lock = [0] * (2 * len(IMAGES)), 0, threading.Lock()
 
     def add(self, first: int, band) -> None:
-        """Count rows of pixels (4, pixels) float32, native, from pixel `first` on."""
-        from hotfit import kernels  # and with it the compiler
-
-        parts = [int(kernels.weighted_sum(values.view(np.uint32), first)) for values in band]
+        """Count rows of pixels (4, pixels) float32, native, from row `first` on."""
+        parts = [*weighted(band, first * self.columns), *[0] * len(IMAGES)]
+        last = first + band[0].size // self.columns
+        for begin, end in self.stripes:
+            begin, end = max(begin, first), min(end, last)
+            if begin < end:
+                part = slice((begin - first) * self.columns, (end - first) * self.columns)
+                own = weighted([values[part] for values in band], begin * self.columns)
+                parts[len(IMAGES) :] = (sum(pair) for pair in zip(parts[len(IMAGES) :], own, strict=True))
         with self._lock:
             self.values = [(seen + part) % 2**64 for seen, part in zip(self.values, parts, strict=True)]
             self._pixels += band[0].size
@@ -51,6 +69,13 @@ class Checks:
     def found(self, pixels: int) -> tuple[int, ...] | None:
         """What was added up; None if it was not of so many pixels."""
         return tuple(self.values) if self._pixels == pixels else None
+
+
+def weighted(band, first: int) -> list[int]:
+    """The weighted sum of each of some images (pixels,), which begin at pixel `first`."""
+    from hotfit import kernels  # and with it the compiler
+
+    return [int(kernels.weighted_sum(values.view(np.uint32), first)) for values in band]
 
 
 class HeldSums:
@@ -69,9 +94,9 @@ class HeldSums:
         """Write the sums of the rows `first` to `last` (exclusive) into `out`, (4, pixels) float32."""
         out[:] = self._arrays[:, first:last].reshape(len(IMAGES), -1)
 
-    def look(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
-        """Write the sums of the rows `first` to `last` (exclusive) of each run into `out`, (4, pixels)."""
-        chosen = [self._arrays[:, first:last] for first, last in runs]
+    def look(self, out: np.ndarray) -> None:
+        """Write the sums of the stripes into `out`, (4, pixels)."""
+        chosen = [self._arrays[:, first:last] for first, last in stripes(self.shape)]
         np.concatenate(chosen, axis=1, out=out.reshape(len(IMAGES), -1, self.shape[1]))
 
     def finish(self) -> "HeldSums":
@@ -84,8 +109,6 @@ class HeldSums:
     def check(self) -> None:
         """Nothing can happen to memory."""
 
-    check_all = check
-
     def write(self, directory: Path) -> "FiledSums":
         """The same sums in a new file."""
         with SumsFile(directory, self.shape) as file:
@@ -97,7 +120,7 @@ class SumsFile:
     """A file of sums that is being made; it gets its name in the end."""
 
     def __init__(self, directory: Path, shape: tuple[int, int]):
-        self.path, self.shape, self._checks = directory / f"{secrets.token_hex(8)}.part", shape, Checks()
+        self.path, self.shape, self._checks = directory / f"{secrets.token_hex(8)}.part", shape, Checks(shape)
         self._hdus = [fits.PrimaryHDU(empty(shape, FLOAT32))]
         self._hdus += [fits.ImageHDU(empty(shape, FLOAT32), name=name) for name in list(IMAGES.values())[1:]]
         self._hdus[0].header["IMAGETYP"] = ("dark sums", "of one exposure group, see state.fits")
@@ -107,7 +130,7 @@ class SumsFile:
         """Take sums (4, pixels) of whole rows from row `first` on; every row once."""
         for name, values in zip(IMAGES.values(), band, strict=True):
             self._file.write(name, first, values)
-        self._checks.add(first * self.shape[1], band)
+        self._checks.add(first, band)
 
     def finish(self) -> "FiledSums":
         """Write the headers, close the file, and give what reads it."""
@@ -137,7 +160,7 @@ class FiledSums:
     path : Path
     shape : tuple of int
         Rows and columns.
-    places, checks : sequence of 4 int
+    places, checks : sequence of int
         Where the images begin in the file, in bytes, and what `Checks` finds in them.
 
     Raises
@@ -147,7 +170,7 @@ class FiledSums:
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], places, checks):
-        self.path, self.shape, self._seen = path, shape, Checks()
+        self.path, self.shape, self._seen = path, shape, Checks(shape)
         self.places, self.checks = tuple(places), tuple(checks)
         try:
             size = path.stat().st_size
@@ -162,50 +185,45 @@ class FiledSums:
 
         Each row of `out` is contiguous.
         """
-        begin = first * self.shape[1]
+        begin = first * self.shape[1] * FLOAT32.itemsize
         try:
             with opened(self.path) as descriptor:
                 for row, place in zip(out, self.places, strict=True):
-                    read_at(descriptor, row.view(np.uint8), place + begin * FLOAT32.itemsize)
+                    read_at(descriptor, row.view(np.uint8), place + begin)
                     if sys.byteorder == "little":
                         row.byteswap(inplace=True)
         except OSError as error:
             raise damaged(self.path, error) from error
-        self._seen.add(begin, out)
+        self._seen.add(first, out)
 
-    def look(self, runs: Sequence[tuple[int, int]], out: np.ndarray) -> None:
-        """Write the sums of some runs of rows into `out`, (4, pixels) float32, unchecked."""
-        wide, filled = self.shape[1] * FLOAT32.itemsize, 0
+    def look(self, out: np.ndarray) -> None:
+        """Write the sums of the stripes into `out`, (4, pixels) float32."""
+        filled, seen = 0, [0] * len(IMAGES)
         try:
             with opened(self.path) as descriptor:
-                for first, last in runs:
-                    for row, place in zip(out, self.places, strict=True):
-                        part = row[filled : filled + (last - first) * self.shape[1]]
-                        read_at(descriptor, part.view(np.uint8), place + first * wide)
-                    filled += part.size
+                for first, last in stripes(self.shape):
+                    begin, size = first * self.shape[1], (last - first) * self.shape[1]
+                    part = [row[filled : filled + size] for row in out]
+                    for row, place in zip(part, self.places, strict=True):
+                        read_at(descriptor, row.view(np.uint8), place + begin * FLOAT32.itemsize)
+                        if sys.byteorder == "little":
+                            row.byteswap(inplace=True)
+                    own = weighted(part, begin)
+                    seen = [(one + other) % 2**64 for one, other in zip(seen, own, strict=True)]
+                    filled += size
         except OSError as error:
             raise damaged(self.path, error) from error
-        if sys.byteorder == "little":
-            for row in out:
-                row.byteswap(inplace=True)
+        if tuple(seen) != self.checks[len(IMAGES) :]:
+            raise damaged(self.path, "its checksum differs")
 
     def forget(self) -> None:
         """Let the rows that are read from now on be the first."""
-        self._seen = Checks()
+        self._seen = Checks(self.shape)
 
     def check(self) -> None:
         """Raise HotfitError if the rows, each read once since `forget`, are not as written."""
         if self._seen.found(self.shape[0] * self.shape[1]) != self.checks:
             raise damaged(self.path, "its checksum differs")
-
-    def check_all(self) -> None:
-        """Raise HotfitError if the file is not as written: all of it is read."""
-        self.forget()
-        height = max(1, CHECKED_AT_ONCE // self.shape[1])
-        for first in range(0, self.shape[0], height):
-            last = min(first + height, self.shape[0])
-            self.rows(first, last, np.empty((len(IMAGES), (last - first) * self.shape[1]), FLOAT32))
-        self.check()
 
     def write(self, directory: Path) -> "FiledSums":
         """The same file in another directory, or in its own."""

@@ -1,7 +1,7 @@
 """Frames join a fit, or leave it: a new fit at the cost of reading them."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ def update(base: Findings, frames, keep=HeldMaps, *, reading, saturation, rules,
         workers, memory, progress and compiling, as in `hotfit.fit.fit_set`.
     """
     state = state_of(base)
-    with ExitStack() as stack, blaming_damage(state):
+    with ExitStack() as stack:
         moving = frames
         if not isinstance(frames, DarkSet):
             roll = next(iter(new_frames(frames, state, reading).images.values()))
@@ -71,7 +71,7 @@ def remove(base: Findings, frames, keep=HeldMaps, **machine):
     gone = [path or "frames in memory" for path in np.array(state.paths)[leaving] if not Path(path).is_file()]
     if gone:
         raise HotfitError(f"{gone[0]}: is not there any more, and leaves only if read again; put it back")
-    with reopened(state, leaving) as moving, blaming_damage(state):
+    with reopened(state, leaving) as moving:
         plan = plan_to_leave(state, moving, leaving)
         return carried_out(plan, base, keep, {}, (), **machine)
 
@@ -81,17 +81,6 @@ def state_of(base: Findings) -> State:
     if base.state is None:
         raise HotfitError("this fit keeps no sums for updates; fit again with updatable (--updatable)")
     return base.state.load(base)
-
-
-@contextmanager
-def blaming_damage(state: State) -> Iterator[None]:
-    """Let an error that damaged sums explain be theirs: some are looked at before they are checked."""
-    try:
-        yield
-    except (ArithmeticError, ValueError):
-        for sums in state.sums:
-            sums.check_all()
-        raise
 
 
 def new_frames(frames, state: State, reading: dict) -> FoundDarks:
@@ -123,9 +112,8 @@ def with_level(state: State, saturation: float | None) -> State:
 def chosen(state: State, names) -> np.ndarray:
     """Which frames bear these names, (N,) bool; raises HotfitError for one that none has."""
     names_of = [frame.name for frame in state.darks.frames]
-    known = {name: i for i, name in enumerate(names_of)} | {
-        path: i for i, path in enumerate(state.paths) if path
-    }
+    known = {name: i for i, name in enumerate(names_of)}
+    known |= {path: i for i, path in enumerate(state.paths) if path}
     leaving = np.zeros(len(state.paths), bool)
     if not isinstance(names, Iterable) or not all(isinstance(name, str | Path) for name in names):
         raise HotfitError(f"frames={names!r}: give names of fit.frames['file']")
@@ -165,12 +153,12 @@ def carried_out(plan: Plan, base, keep, rules: dict, notes, *, workers, memory, 
 def still_true(base: Findings, plan: Plan) -> tuple[str, ...]:
     """The notes of a fit that hold for a new one, and those on its detector."""
     calibration, frames = plan.new.calibration, plan.new.darks.frames
-    left = {frame.name for frame in plan.old.darks.frames} - {frame.name for frame in frames}
-    gone = tuple(f"{name}{then}" for name in left for then in (": ", " ("))
+    names = {frame.name for frame in frames}
+    gone = {frame.name for frame in plan.old.darks.frames} - names
     over = {*untested(base), *plan.old.calibration.doubts}
 
     def is_over(note):
-        about_gone = note.startswith(gone) and not any(frame.name in note for frame in frames)
+        about_gone = any(name in note for name in gone) and not any(name in note for name in names)
         return note in over or note.startswith(UNTOLD) or about_gone
 
     kept = [note for note in base.notes if not is_over(note)]

@@ -105,6 +105,17 @@ def test_blocks_that_changed_places(result):
     assert f"{path}: cannot be used for updates (its checksum differs)" in refusal(directory, new)
 
 
+@pytest.mark.parametrize("k", range(4))
+def test_nonsense_in_sums(result, k):
+    """Whatever it breaks before the sums are checked."""
+    directory, new = result
+    path = sums_file(directory, k)
+    content = bytearray(path.read_bytes())
+    content[5760:9856] = np.random.default_rng(k).bytes(4096)
+    path.write_bytes(content)
+    assert f"{path}: cannot be used for updates (its checksum differs)" in refusal(directory, new)
+
+
 def test_samples_that_changed_places(result):
     directory, new = result
     path = directory / "state.fits"
@@ -204,9 +215,12 @@ def test_a_damaged_result(result, what):
     )
 
 
-def test_a_pedestal_of_floats(tmp_path):
+def test_sums_in_memory_and_in_a_file(tmp_path, monkeypatch):
     """Sums in memory and in a file give the same rows."""
     shape = (7, 5)
+    monkeypatch.setattr(sums, "LOOKED_AT", 17)
+    monkeypatch.setattr(sums, "STRIPE", 2)
+    assert sums.stripes(shape) == [(0, 2), (4, 6)]
     held = HeldSums(shape)
     values = np.random.default_rng(1).normal(1000, 5, (4, 35)).astype(np.float32)
     held.put(0, values[:, :15])
@@ -216,9 +230,9 @@ def test_a_pedestal_of_floats(tmp_path):
         out = np.empty((4, 20), np.float32)
         keeper.rows(3, 7, out)
         np.testing.assert_array_equal(out, values[:, 15:])
-        some = np.empty((4, 15), np.float32)
-        keeper.look([(0, 2), (6, 7)], some)
-        np.testing.assert_array_equal(some, values[:, [*range(10), *range(30, 35)]])
+        some = np.empty((4, 20), np.float32)
+        keeper.look(some)
+        np.testing.assert_array_equal(some, values[:, [*range(10), *range(20, 30)]])
     filed.rows(0, 3, np.empty((4, 15), np.float32))
     filed.check()
     filed.forget()
@@ -274,6 +288,17 @@ def test_update_elsewhere(result, capsys, tmp_path):
     code, out, _ = run(capsys, "--update", directory, *new, "--dry-run")
     assert code == 0
     assert new[0] in out
+
+
+def test_a_dry_run_refuses_what_an_update_would(result, capsys, tmp_path):
+    directory, new = result
+    old = hotfit.read(directory).frames["file"][3]
+    code, _, err = run(capsys, "--update", directory, old, "--dry-run")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is in the fit already" in err
+    other = shutil.copy(new[0], tmp_path / "other.fits")
+    fits.setval(other, "INSTRUME", value="another")
+    assert run(capsys, "--update", directory, other, "--dry-run")[0] == 1
 
 
 def test_updatable_from_the_command_line(night, capsys, tmp_path):

@@ -507,6 +507,128 @@ def test_a_converter_that_is_full_stays_full(tmp_path):
     np.testing.assert_array_equal((back.dq ^ fit.dq) & ~np.uint32(DQ.HOT), 0)
 
 
+@pytest.mark.parametrize("top", [255, 1023, 4095, 16383, 32767])
+def test_a_frame_that_ends_at_a_round_number_is_no_full_converter(base, names, tmp_path, top):
+    """Others reach higher."""
+    new = tmp_path / "new.fits"
+    with fits.open(numbered(names, 7, of="0000s" if top < 2000 else "1000s")[0]) as hdus:
+        hdus[0].data = hdus[0].data - np.uint16(800 if top == 255 else 0)
+        hdus[0].data = np.minimum(hdus[0].data, top).astype(np.uint16)
+        hdus.writeto(new)
+    fit = base.update(new)
+    assert fit.detector.saturation > 50_000
+    assert np.count_nonzero(fit.dq & DQ.SATURATED) < 30
+
+
+def test_a_converter_that_is_full_in_new_frames_alone(tmp_path):
+    """One of 12 bits that are not shifted: 4095 is its end, once that is reached."""
+    camera = {"bits": 12, "step": 1, "bias": 300.0, "gain": 1.5, "hot_fraction": 0.01, "saturated": 0}
+    paths, _ = hotfit.simulate.write(
+        tmp_path / "darks", shape=SHAPE, repeats=4, exposures=(0, 10, 30, 100, 1000), max_rate=30.0, **camera
+    )
+    new = [str(path) for path in paths if "1000s" in path.name]
+    fit = hotfit.fit_darks([str(path) for path in paths if str(path) not in new], updatable=True)
+    assert fit.detector.saturation == 65535
+    full = hotfit.fit_darks([str(path) for path in paths])
+    assert full.detector.saturation == 4095
+    for name in new:
+        fit = fit.update(name)
+        assert fit.detector.saturation == 4095
+    np.testing.assert_array_equal((fit.dq & DQ.SATURATED) != 0, (full.dq & DQ.SATURATED) != 0)
+
+
+@pytest.fixture(scope="module")
+def overscanned(tmp_path_factory):
+    """Names of darks with an overscan strip, and how to read them; two pixels are stuck."""
+    folder = tmp_path_factory.mktemp("overscan")
+    frames, _ = hotfit.simulate.darks("guide", shape=(90, 100), repeats=8, seed=4, exposures=EXPOSURES, odd=5)
+    rng, names = np.random.default_rng(4), []
+    for index, frame in enumerate(frames):
+        counts = np.concatenate([frame.data, np.full((90, 20), 1000)], axis=1).astype(float)
+        counts[:, 100:] += rng.normal(0, 7, (90, 20))
+        counts += rng.normal(0, 3, (90, 1))  # the level of each row
+        counts[[0, 40], [30, 50]] = 7000, 5000
+        hdu = fits.PrimaryHDU(np.rint(counts).clip(0, 65535).astype(np.uint16), frame.header)
+        names.append(str(folder / f"dark_{index:02}.fits"))
+        hdu.writeto(names[-1])
+    return names, {"trim": "[1:100,*]", "overscan": "[101:120,*]"}
+
+
+@pytest.mark.parametrize("filed", [False, True])
+def test_frames_with_overscan(overscanned, tmp_path, filed):
+    """However few join or leave, they are read as the others were."""
+    names, sections = overscanned
+    full = hotfit.fit_darks(names, **sections)
+    fit = hotfit.fit_darks(names[:5] + names[6:], updatable=True, **sections)
+    if filed:
+        fit.write(tmp_path / "out")
+        fit = hotfit.read(tmp_path / "out")
+    new = fit.update(names[5])
+    for one in (full, fit, new):
+        assert one.mask[[0, 40], [30, 50]].all()
+    np.testing.assert_array_equal(new.mask, full.mask)
+    back = new.remove(names[5])
+    assert not any(UNREAD in note for note in back.notes)
+    np.testing.assert_array_equal(back.mask, fit.mask)
+    level = fit.update(names[5], saturation=20_000).detector.saturation
+    assert level == pytest.approx(hotfit.fit_darks(names, saturation=20_000, **sections).detector.saturation)
+    assert level < 19_500
+
+
+def test_frames_of_one_name_leave_by_their_paths(names, tmp_path, monkeypatch):
+    for night, numbers in (("one", (1, 2)), ("two", (3, 4))):
+        (tmp_path / night).mkdir()
+        for number, name in enumerate(numbered(names, *numbers)):
+            shutil.copy(name, tmp_path / night / f"dark_{number}.fits")
+    monkeypatch.chdir(tmp_path / "one")
+    fit = hotfit.fit_darks("*.fits", updatable=True)
+    monkeypatch.chdir(tmp_path / "two")
+    fit = fit.update("*.fits")
+    assert list(fit.frames["file"]).count("dark_7.fits") == 2
+    monkeypatch.chdir(tmp_path)
+    assert "dark_7.fits: is the name of several frames" in refusal(fit.remove, "dark_7.fits")
+    monkeypatch.chdir(tmp_path / "one")
+    left = fit.remove("dark_7.fits")
+    assert str(tmp_path / "two" / "dark_7.fits") in left.state.paths
+    assert str(tmp_path / "one" / "dark_7.fits") not in left.state.paths
+
+
+def test_a_set_of_the_caller_stays_open(base, names, tmp_path):
+    new = packed(numbered(names, 7), tmp_path)
+    with hotfit.darks.open_darks(new) as darks:
+        one, other = base.update(darks), base.update(darks)
+    assert_same(one, other)
+
+
+def test_a_note_on_several_frames_stays_with_the_last(names, tmp_path):
+    holed = with_gaps(numbered(names, 1, 2, 3), tmp_path)
+    for name in holed[-2:]:
+        with fits.open(name, mode="update") as hdus:
+            hdus[0].data[:, :50] = np.nan
+    fit = hotfit.fit_darks(holed, updatable=True)
+    assert [note for note in fit.notes if "this part of the samples is missing" in note]
+    fit = fit.remove(holed[-2])
+    assert [note for note in fit.notes if "this part of the samples is missing" in note]
+    fit = fit.remove(holed[-1])
+    assert not [note for note in fit.notes if "this part of the samples is missing" in note]
+
+
+def test_samples_that_stand_in_are_full_where_the_highest_was(base):
+    state, place = base.state, np.arange(0, base.dq.size, 997)
+    sums = np.stack(list(sums_of(state)), axis=1)[:, :, place]
+    level = float(np.median(sums[3, 4]) + np.median(state.own_offset))
+    detector = replace(state.calibration.detector, saturation=level)
+    state = replace(state, calibration=replace(state.calibration, detector=detector))
+    counts = np.full((place.size, 30), np.nan, np.float32)
+    stand_in(counts, state, sums, list(range(5)), np.zeros(30, bool), np.ones(30, bool))
+    longest = state.darks.group == 4
+    full = sums[3, 4] + state.own_offset[longest].max() >= level
+    assert 0.2 < full.mean() < 0.8
+    expected = sums[3, 4, full, None] + state.own_offset[longest]
+    np.testing.assert_allclose(counts[np.ix_(full, longest)], expected, rtol=1e-6)
+    assert (counts[np.ix_(~full, longest)] < level + 1).all()
+
+
 @pytest.mark.parametrize("gone", [1, 2, 4, 6])
 def test_samples_that_stand_in_have_the_sums(base, gone):
     """Of one or two frames of an exposure they are what they were."""
@@ -528,6 +650,8 @@ def test_samples_that_stand_in_have_the_sums(base, gone):
         own = y[:, state.darks.group == k].astype(float)
         np.testing.assert_allclose(own.mean(axis=1), sums[0, k], rtol=1e-4)
         np.testing.assert_allclose(own.var(axis=1) * own.shape[1], sums[1, k], rtol=0.01, atol=0.1)
+        x = (state.own_scale * state.darks.exposure)[state.darks.group == k]
+        np.testing.assert_allclose(own @ (x - x.mean()), sums[2, k], rtol=0.01, atol=5)
 
 
 @pytest.mark.parametrize("lost", [slice(3, 4), slice(0, None, 5), slice(None)])
