@@ -41,7 +41,8 @@ class Witness:
 
     def __init__(self, state: State, staying: np.ndarray):
         self.state, self.staying, self.missing = state, staying, []
-        self._lock, self._darks, self._mapped, self._here = threading.Lock(), None, [], None
+        self._lock, self._darks, self._mapped = threading.Lock(), None, []
+        self._here, self._guessed = None, False
 
     def suspects(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> Suspects:
         """Pixels (P,), counted row by row, with their samples; those of frames that leave are nan.
@@ -57,11 +58,11 @@ class Witness:
             counts[:, self._here] = self._read(index)
         if self.missing:
             stand_in(counts, self.state, sums, mates, self._here, self.staying & ~self._here)
-        return Suspects(index, counts, np.full(index.size, bool(self.missing)))
+        return Suspects(index, counts, np.full(index.size, self._guessed))
 
     def notes(self, pixels: int) -> tuple[str, ...]:
-        """What a user should know, if there are frames that were asked for in vain: for so many pixels."""
-        if not self.missing:
+        """What a user should know if samples of so many pixels were made up."""
+        if not self._guessed:
             return ()
         others = len(self.missing) - 1
         return (
@@ -97,6 +98,8 @@ class Witness:
             self.state.paths[i] or self.state.darks.frames[i].name
             for i in np.flatnonzero(self.staying & ~here)
         ]
+        missing = self.state.darks.group[self.staying & ~here]
+        self._guessed = bool((np.bincount(missing) > 1).any())  # the sums of one alone are its sample
         self._here = here
         with suppress(OSError):  # some network drives map no files
             if self._darks is not None and is_plain(self._darks):

@@ -438,15 +438,25 @@ def test_pixels_with_stand_ins_stay_known(moved, hit, names, tmp_path):
     assert read.reflag(bad=("UNRELIABLE_ERROR",)).mask.sum() == np.count_nonzero(expected)
 
 
+@pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("change", ["bytes", "cut"])
-def test_files_that_changed_are_not_believed(moved, hit, change):
+def test_files_that_changed_are_not_believed(moved, hit, change, number):
+    """Of one of an exposure sums and the others tell the samples; of two, only what they have in common."""
     fit, folder = moved
-    path = sorted(folder.iterdir())[3]
-    content = path.read_bytes()
-    path.write_bytes(content[:2880] + bytes(len(content) - 2880) if change == "bytes" else content[:9000])
+    expected = fit.update(hit[0])
+    paths = sorted(folder.iterdir())[3 : 3 + number]
+    for path in paths:
+        content = path.read_bytes()
+        path.write_bytes(content[:2880] + bytes(len(content) - 2880) if change == "bytes" else content[:9000])
     new = fit.update(hit[0])
-    assert any(path.name in note and UNREAD in note for note in new.notes)
+    told = [note for note in new.notes if UNREAD in note]
+    assert len(told) == number - 1
+    assert all(paths[0].name in note and "nor 1 more frames" in note for note in told)
+    assert ((new.dq[hit[1]] & DQ.UNRELIABLE_ERROR) != 0).all() == (number > 1)
     assert not new.mask[hit[1]].any()
+    assert np.nanmax(np.abs((new.rate - expected.rate) / expected.rate_error)) < (
+        1e-3 if number == 1 else 0.05
+    )
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -669,7 +679,9 @@ def test_removal_when_other_files_are_gone(names, tmp_path, lost):
     assert np.count_nonzero(quiet) > 0.9 * quiet.size
     assert np.abs((after.rate - before.rate) / before.rate_error)[quiet].max() < 0.05
     assert np.count_nonzero((after.dq ^ before.dq) & ~np.uint32(DQ.UNRELIABLE_ERROR)) < 0.001 * before.dq.size
-    assert any(UNREAD in note for note in after.notes)
+    several = lost == slice(None)  # of an exposure: one alone is what its sums lack
+    assert any(UNREAD in note for note in after.notes) == several
+    assert (after.dq & DQ.UNRELIABLE_ERROR).any() == several
 
 
 @pytest.mark.parametrize("weight", [[1], [1, 1], [1, 1, 1], [4, 1, 1, 2, 9], [1] * 6])
