@@ -23,6 +23,12 @@ from hotfit.state import State, Suspects, fingerprints
 UNREAD = "cannot be read again as it was"
 """In the note on such a frame."""
 
+MAPPED_AROUND = 1 << 16
+"""Bytes of a file that the system maps for one that is looked into,"""
+
+MOST_MAPPED = 300_000_000
+"""and as many of all files as may stay mapped: they would count as memory in use."""
+
 
 class Witness:
     """Gives samples of frames of a state; their files are opened when the first are asked for.
@@ -42,7 +48,7 @@ class Witness:
     def __init__(self, state: State, staying: np.ndarray):
         self.state, self.staying, self.missing = state, staying, []
         self._lock, self._darks, self._mapped = threading.Lock(), None, []
-        self._here, self._guessed = None, False
+        self._here, self._guessed, self._touched = None, False, 0
 
     def suspects(self, index: np.ndarray, sums: np.ndarray, mates: list[int | None]) -> Suspects:
         """Pixels (P,), counted row by row, with their samples; those of frames that leave are nan.
@@ -82,7 +88,11 @@ class Witness:
         counts = np.empty((len(self._mapped), index.size), np.float32)
         for own, stored, frame in zip(counts, self._mapped, self._darks.frames, strict=True):
             frame.reader.coding.decode(stored[index], own)
-            let_go(stored)
+        self._touched += counts.size * MAPPED_AROUND
+        if self._touched > MOST_MAPPED:
+            self._touched = 0
+            for stored in self._mapped:
+                let_go(stored)
         return counts.T
 
     def _open(self) -> None:
@@ -128,7 +138,7 @@ class Witness:
 
 
 def let_go(mapped: np.memmap) -> None:
-    """Let the system take back what of a file was read, and came with it: it would count as memory in use."""
+    """Let the system take back what of a file was looked into, and came with it."""
     with suppress(AttributeError, OSError):  # Windows has no such call
         mapped._mmap.madvise(mmap.MADV_DONTNEED)
 
