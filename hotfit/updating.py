@@ -32,8 +32,9 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     overwrite = options.overwrite or options.output is None
     store.clear_rubbish(earlier)
     mark = store.mark_of(earlier)
+    replaces = mark if output.resolve() == earlier.resolve() else None
     try:
-        update_all(options, earlier, output, overwrite, extras, mark if output == earlier else None)
+        update_all(options, earlier, output, overwrite, extras, replaces)
     except HotfitError as error:
         if store.mark_of(earlier) != mark:
             raise store.replaced_meanwhile(earlier) from error
