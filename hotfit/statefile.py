@@ -82,8 +82,11 @@ class StateFile:
 def write_state(state: State, directory: Path) -> StateFile:
     """Write a state into the directory of its result; sums that are in files are taken over as they are."""
     sums = [keeper.write(directory) for keeper in state.sums]
-    stream = BytesIO()
-    fits.HDUList(to_hdus(state, sums)).writeto(stream, checksum=True)
+    hdus, stream = fits.HDUList(to_hdus(state, sums)), BytesIO()
+    hdus.update_extend()
+    for hdu in hdus:
+        hdu.add_checksum(when="of this HDU")  # not the time: the same state has the same digest
+    hdus.writeto(stream)
     content = stream.getbuffer()
     (directory / STATE_FILE).write_bytes(content)
     return StateFile(directory, digest(content))

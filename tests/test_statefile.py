@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -166,6 +167,22 @@ def test_another_version(result, version):
         hdus[0].header["CREATOR"] = "hotfit 0.0.9"
         hdus[0].add_checksum()
     assert "made by hotfit 0.0.9, in another version" in refusal(directory, new)
+
+
+def test_the_same_state_has_the_same_bytes(night, tmp_path):
+    """Whenever it is written; its checksums are right."""
+    _, directory = night
+    fit = hotfit.fit_darks(list(hotfit.read(directory).frames["file"]), updatable=True)
+    for name in ("one", "two"):
+        fit.write(tmp_path / name)
+        with fits.open(tmp_path / name / "state.fits", checksum=True) as hdus:
+            assert all(hdu.header["CHECKSUM"] and hdu.verify_checksum() == 1 for hdu in hdus)
+        sleep(1.1)  # the time in the checksums of FITS has seconds
+    one, two = ((tmp_path / name / "state.fits").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert fits.getval(tmp_path / "one" / "dark_current.fits", "STATEID") == fits.getval(
+        tmp_path / "two" / "dark_current.fits", "STATEID"
+    )
 
 
 def test_of_another_result(result, tmp_path):
