@@ -216,7 +216,7 @@ def wells_of(frames: Iterable[Frame]) -> Wells | None:
 def with_wells(frames: Iterable[Frame], wells: Wells) -> tuple[Frame, ...]:
     """The frames, whose readers know of these full wells if they subtract an overscan."""
     return tuple(
-        replace(frame, reader=replace(frame.reader, **wells._asdict())) if has_overscan(frame) else frame
+        replace(frame, reader=replace(frame.reader, wells=wells)) if has_overscan(frame) else frame
         for frame in frames
     )
 

@@ -53,7 +53,6 @@ class Gathering:
             darks=replace(
                 assemble_members(frames, darks.options, darks.temperature_tolerance),
                 claims=darks.claims,
-                pedestal=darks.pedestal,
             ),
             calibration=calibration,
             bias_subtracted=self.bias_subtracted,

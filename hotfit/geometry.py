@@ -126,11 +126,24 @@ def _span(axis: str, size: int) -> Span | None:
 
 
 class Wells(NamedTuple):
-    """What the stored counts of a set show, where overscan levels blur them; see `CutRows`."""
+    """What the stored counts of a set show, where overscan levels blur them.
 
-    full: float
-    pedestal: float
-    stuck: np.ndarray | None
+    Attributes
+    ----------
+    full : float
+        Stored counts from which on a sample is beyond the converter: infinite, whatever its overscan.
+    pedestal : float
+        Overscan level of all frames together, adu.
+    stuck : ndarray or None
+        True where a pixel never changes, (rows, columns) as stored: it keeps one count, less `pedestal`.
+    """
+
+    full: float = math.inf
+    pedestal: float = 0.0
+    stuck: np.ndarray | None = None
+
+
+NOTHING_SEEN = Wells()
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,25 +157,14 @@ class CutRows:
     cut : Cut
     strip : ndarray or None
         Rows of overscan, as they are stored, where these give a level to each column.
-    full : float
-        Stored counts from which on a sample is beyond the converter: infinite, whatever its overscan.
-    stuck : ndarray or None
-        True where a pixel never changes, (rows, columns) as stored: it keeps one count, less `pedestal`.
-    pedestal : float
-        Overscan level of all frames together, adu.
+    wells : Wells
+        What all frames of a set have in common.
     """
 
     whole: Rows
     cut: Cut
     strip: np.ndarray | None = None
-    full: float = math.inf
-    stuck: np.ndarray | None = None
-    pedestal: float = 0.0
-
-    @property
-    def wells(self) -> Wells:
-        """What all frames of a set have in common."""
-        return Wells(self.full, self.pedestal, self.stuck)
+    wells: Wells = NOTHING_SEEN
 
     @property
     def coding(self) -> Coding:
@@ -191,10 +193,10 @@ class CutRows:
                 band = subtract_overscan(
                     band, overscan=level, overscan_axis=axis, median=True, add_keyword=None
                 )
-            if self.stuck is not None:
-                stuck = self.stuck[first:last]
-                band.data[stuck] = counts[stuck] - self.pedestal
-            band.data[counts >= self.full] = math.inf
+            if self.wells.stuck is not None:
+                stuck = self.wells.stuck[first:last]
+                band.data[stuck] = counts[stuck] - self.wells.pedestal
+            band.data[counts >= self.wells.full] = math.inf
         ends = (columns.last, columns.first + 1) if columns.backwards else (columns.first + 1, columns.last)
         section = f"[{ends[0]}:{ends[1]},{'-*' if rows.backwards else '*'}]"
         out[...] = trim_image(band, fits_section=section, add_keyword=None).data

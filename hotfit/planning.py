@@ -152,7 +152,7 @@ def either(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
 def members_of(old: DarkSet, frames) -> DarkSet:
     """Frames as a set like the old one."""
     members = assemble_members(frames, old.options, old.temperature_tolerance)
-    return replace(members, claims=old.claims, pedestal=old.pedestal)
+    return replace(members, claims=old.claims)
 
 
 def old_groups(old: DarkSet, new: DarkSet, source: np.ndarray) -> list[int | None]:

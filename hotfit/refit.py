@@ -75,6 +75,7 @@ class BandFit:
         self.longest = np.float32(darks.group_exposure[-1] / plan.new.stretch)
         self.shift = plan.new.shift.astype(np.float32)
         order = plan.moving.order
+        self.joined = plan.staying.all()
         self.moves = [(int(order[frame]), k, joining) for frame, k, joining in moves_of(plan)]
 
     def fit(self, first: int, last: int, samples, start: int, room):
@@ -84,7 +85,7 @@ class BandFit:
         """
         band, columns = self.maps.band(first, last), self.plan.new.darks.shape[1]
         sums = self.sums_of(first, last, room)
-        staying = {k: sums[:, k].copy() for k in self.keepers} if self.plan.staying.all() else {}
+        staying = {k: sums[:, k].copy() for k in self.keepers} if self.joined else {}
         for frame, k, joining in self.moves:
             kernels.add_frame(samples, frame, start, joining, kernels.Sums(*sums), k)
         for k, keeper in self.keepers.items():

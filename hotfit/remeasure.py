@@ -55,7 +55,7 @@ def moved(plan: Plan, samples) -> np.ndarray:
 
 def level_from(state: State, sums: np.ndarray) -> Decision:
     """The saturation level, which is lower than that of the state if the sums show a lower one."""
-    before, pedestal = state.calibration.detector, state.darks.pedestal
+    before, pedestal = state.calibration.detector, state.pedestal
     high = (sums[3] + lowest_offsets(state)[:, None]).max(axis=0)
     top = float(high[np.isfinite(high)].max(initial=0))
     level = state.level

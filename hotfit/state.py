@@ -121,6 +121,11 @@ class State:
         return write_state(self, directory)
 
     @property
+    def pedestal(self) -> float:
+        """Overscan level that was subtracted from all frames, adu."""
+        return 0.0 if self.wells is None else self.wells.pedestal
+
+    @property
     def shift(self) -> np.ndarray:
         """(K,) adu by which the offsets have changed since the sums were made."""
         group, change = self.darks.group, self.calibration.offset - self.own_offset

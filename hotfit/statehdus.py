@@ -46,7 +46,6 @@ def to_hdus(state: State, filed: list[FiledSums]) -> list:
             "FLOOR": (number(noise.floor), "[adu] an intercept above it holds charge"),
             "EXCESS": (state.calibration.excess, "variance of quiet pixels / that of the model"),
             "STUCK": (state.calibration.stuck, "so many equal samples are no coincidence"),
-            "PEDESTAL": (darks.pedestal, "[adu] overscan level that was subtracted"),
             "LEVEL": (number(state.level), "[adu] saturation level of frames all read"),
             **cards_of(state.wells),
             "NSUSPECT": (state.suspects.index.size, "pixels whose samples are all kept"),
@@ -113,7 +112,7 @@ def cards_of(wells: Wells | None) -> dict:
     return {
         "OVERSCAN": (True, "an overscan level was subtracted"),
         "FULL": (number(wells.full), "[adu] stored count of a full converter"),
-        "OVERLEVL": (wells.pedestal, "[adu] overscan level of all frames"),
+        "PEDESTAL": (wells.pedestal, "[adu] overscan level of all frames"),
     }
 
 
@@ -123,7 +122,7 @@ def wells_from(hdus: fits.HDUList) -> Wells | None:
     if not header["OVERSCAN"]:
         return None
     stuck = np.asarray(hdus["STUCK"].data["stored"]).astype(np.bool_) if "STUCK" in hdus else None
-    return Wells(math.inf if header["FULL"] is None else header["FULL"], header["OVERLEVL"], stuck)
+    return Wells(math.inf if header["FULL"] is None else header["FULL"], header["PEDESTAL"], stuck)
 
 
 def check_version(header: fits.Header) -> None:
@@ -144,7 +143,7 @@ def from_hdus(hdus: fits.HDUList, directory: Path, base: Findings) -> State:
     darks = darks_of(frames, shape, json.loads(unquote(header["OPTIONS"])))
     said = json.loads(unquote(header["CLAIMS"]))
     claims = Claims(*(tuple(Claim(*claim) for claim in of_kind) for of_kind in said))
-    darks = replace(darks, claims=claims, pedestal=header["PEDESTAL"])
+    darks = replace(darks, claims=claims)
     group = darks.group
     part = np.asarray(frames["part"])
     calibration = Calibration(

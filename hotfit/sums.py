@@ -49,26 +49,30 @@ class Checks:
     """
 
     def __init__(self, shape: tuple[int, int]):
-        self.columns, self.stripes = shape[1], stripes(shape)
-        self.values, self._pixels, self._lock = [0] * (2 * len(IMAGES)), 0, threading.Lock()
+        self.columns, self.missing, self.stripes = shape[1], shape[0] * shape[1], stripes(shape)
+        self.values, self._lock = [0] * (2 * len(IMAGES)), threading.Lock()
 
     def add(self, first: int, band) -> None:
         """Count rows of pixels (4, pixels) float32, native, from row `first` on."""
-        parts = [*weighted(band, first * self.columns), *[0] * len(IMAGES)]
+        whole, striped = weighted(band, first * self.columns), [0] * len(IMAGES)
         last = first + band[0].size // self.columns
         for begin, end in self.stripes:
             begin, end = max(begin, first), min(end, last)
             if begin < end:
                 part = slice((begin - first) * self.columns, (end - first) * self.columns)
-                own = weighted([values[part] for values in band], begin * self.columns)
-                parts[len(IMAGES) :] = (sum(pair) for pair in zip(parts[len(IMAGES) :], own, strict=True))
+                striped = added(striped, weighted([values[part] for values in band], begin * self.columns))
         with self._lock:
-            self.values = [(seen + part) % 2**64 for seen, part in zip(self.values, parts, strict=True)]
-            self._pixels += band[0].size
+            self.values = added(self.values, [*whole, *striped])
+            self.missing -= band[0].size
 
-    def found(self, pixels: int) -> tuple[int, ...] | None:
-        """What was added up; None if it was not of so many pixels."""
-        return tuple(self.values) if self._pixels == pixels else None
+    def found(self) -> tuple[int, ...] | None:
+        """What was added up; None if it was not of all pixels, each once."""
+        return None if self.missing else tuple(self.values)
+
+
+def added(some: list[int], others: list[int]) -> list[int]:
+    """The sums of pairs of weighted sums."""
+    return [(one + other) % 2**64 for one, other in zip(some, others, strict=True)]
 
 
 def weighted(band, first: int) -> list[int]:
@@ -136,7 +140,7 @@ class SumsFile:
         """Write the headers, close the file, and give what reads it."""
         self._file.finish(self._hdus, [])
         self.close()
-        checks = self._checks.found(self.shape[0] * self.shape[1])
+        checks = self._checks.found()
         digest = blake2b(repr((self.shape, checks)).encode(), digest_size=8).hexdigest()
         path = self.path.replace(self.path.with_name(SUMS_FILE.format(digest)))
         return FiledSums(path, self.shape, [self._file.places[name].data for name in IMAGES.values()], checks)
@@ -185,13 +189,9 @@ class FiledSums:
 
         Each row of `out` is contiguous.
         """
-        begin = first * self.shape[1] * FLOAT32.itemsize
         try:
             with opened(self.path) as descriptor:
-                for row, place in zip(out, self.places, strict=True):
-                    read_at(descriptor, row.view(np.uint8), place + begin)
-                    if sys.byteorder == "little":
-                        row.byteswap(inplace=True)
+                self._fill(descriptor, first, out)
         except OSError as error:
             raise damaged(self.path, error) from error
         self._seen.add(first, out)
@@ -202,19 +202,23 @@ class FiledSums:
         try:
             with opened(self.path) as descriptor:
                 for first, last in stripes(self.shape):
-                    begin, size = first * self.shape[1], (last - first) * self.shape[1]
+                    size = (last - first) * self.shape[1]
                     part = [row[filled : filled + size] for row in out]
-                    for row, place in zip(part, self.places, strict=True):
-                        read_at(descriptor, row.view(np.uint8), place + begin * FLOAT32.itemsize)
-                        if sys.byteorder == "little":
-                            row.byteswap(inplace=True)
-                    own = weighted(part, begin)
-                    seen = [(one + other) % 2**64 for one, other in zip(seen, own, strict=True)]
+                    self._fill(descriptor, first, part)
+                    seen = added(seen, weighted(part, first * self.shape[1]))
                     filled += size
         except OSError as error:
             raise damaged(self.path, error) from error
         if tuple(seen) != self.checks[len(IMAGES) :]:
             raise damaged(self.path, "its checksum differs")
+
+    def _fill(self, descriptor: int, first: int, out) -> None:
+        """Read rows of the images from row `first` on into `out`, a contiguous row of pixels for each."""
+        begin = first * self.shape[1] * FLOAT32.itemsize
+        for row, place in zip(out, self.places, strict=True):
+            read_at(descriptor, row.view(np.uint8), place + begin)
+            if sys.byteorder == "little":
+                row.byteswap(inplace=True)
 
     def forget(self) -> None:
         """Let the rows that are read from now on be the first."""
@@ -222,7 +226,7 @@ class FiledSums:
 
     def check(self) -> None:
         """Raise HotfitError if the rows, each read once since `forget`, are not as written."""
-        if self._seen.found(self.shape[0] * self.shape[1]) != self.checks:
+        if self._seen.found() != self.checks:
             raise damaged(self.path, "its checksum differs")
 
     def write(self, directory: Path) -> "FiledSums":

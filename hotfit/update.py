@@ -104,7 +104,7 @@ def with_level(state: State, saturation: float | None) -> State:
     if saturation is None:
         return state
     saturation = check_number("saturation", saturation, 0, np.inf, "a number above zero")
-    level = saturation - state.darks.pedestal
+    level = saturation - state.pedestal
     detector = replace(state.calibration.detector, saturation=level, saturation_source="user")
     return replace(state, calibration=replace(state.calibration, detector=detector))
 

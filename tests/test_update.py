@@ -14,8 +14,9 @@ from hotfit.curves import DROPPED, MISSING, USED
 from hotfit.errors import HotfitError
 from hotfit.flags import DQ
 from hotfit.maps import TYPES
+from hotfit.standins import departures, stand_in
 from hotfit.state import State, Suspects, in_order
-from hotfit.witness import UNREAD, departures, stand_in
+from hotfit.witness import UNREAD
 
 SHAPE = (160, 200)
 MAPS = [name for name in TYPES if name != "dq"]
